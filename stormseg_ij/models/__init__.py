@@ -1,0 +1,73 @@
+"""The networks: the only importer of Keras and TensorFlow.
+
+`find` and `load` import neither until a network is really built.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stormseg_ij.errors import ModelError
+from stormseg_ij.models.info import ModelInfo
+from stormseg_ij.postprocess import Candidates
+
+WEIGHTS = Path(__file__).parents[1] / "weights"
+"""The folder of the shipped models."""
+
+
+class Model(Protocol):
+    """What every network offers to the pipeline."""
+
+    name: str
+    sha256: str
+    info: ModelInfo
+    probability: float
+    nms: float
+
+    def predict(self, pixels: NDArray[np.float32], *, probability: float, nms: float) -> Candidates:
+        """Find nuclei in one normalised plane of shape (Y, X)."""
+        ...
+
+
+def shipped() -> list[str]:
+    """Return the names of the models that come with the package."""
+    return sorted(folder.name for folder in WEIGHTS.iterdir() if (folder / "config.json").is_file())
+
+
+def find(model: str) -> Path:
+    """Return the folder of a shipped model's name or of a path.
+
+    Raises
+    ------
+    ModelError
+        If there is neither.
+    """
+    folder = Path(model)
+    if model in shipped():
+        return WEIGHTS / model
+    if not folder.is_dir():
+        raise ModelError(f"no model {model!r}; give a model folder or one of {', '.join(shipped())}")
+    if not (folder / "config.json").is_file():
+        raise ModelError(f"{model} is no model folder: it has no config.json; give the folder that holds it")
+    return folder
+
+
+def load(model: str) -> Model:
+    """Load a model by shipped name or folder; the kind stands in its ``stormseg.json`` (without one: StarDist).
+
+    Raises
+    ------
+    ModelError
+        If it is not there, incomplete, or of a kind that this version does not know.
+    """
+    folder = find(model)
+    info = ModelInfo.read(folder)
+    if info.kind != "stardist":
+        raise ModelError(f"{folder} is a model of kind {info.kind!r}; this version knows stardist")
+    from stormseg_ij.models.stardist import StarDist
+
+    return StarDist.load(folder, info)

@@ -1,0 +1,101 @@
+"""What a model needs to know of its input: `stormseg.json` beside the weights."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stormseg_ij.errors import ModelError
+from stormseg_ij.files import replacing
+
+FILE_NAME = "stormseg.json"
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """How an image must be prepared for a model.
+
+    Attributes
+    ----------
+    kind : str
+        The network; ``"stardist"``.
+    nucleus_diameter_px : float or None
+        Mean nucleus diameter, in pixels of the network's input, that it was trained for; None: unknown.
+    low_percentile, high_percentile : float
+        Of the whole image, mapped to 0 and 1. The defaults are StarDist's.
+    gamma : float
+        Exponent applied after that; 0.5 evens out dense and sparse nuclei.
+    blur_px : float
+        Sigma of the Gaussian blur after resizing, in pixels of the network's input.
+    """
+
+    kind: str = "stardist"
+    nucleus_diameter_px: float | None = None
+    low_percentile: float = 1.0
+    high_percentile: float = 99.8
+    gamma: float = 1.0
+    blur_px: float = 0.0
+
+    @classmethod
+    def read(cls, folder: Path) -> ModelInfo:
+        """Read ``stormseg.json`` of a model folder; defaults where there is none.
+
+        Raises
+        ------
+        ModelError
+            If the file is damaged, has unknown keys or values of the wrong kind.
+        """
+        path = folder / FILE_NAME
+        if not path.is_file():
+            return cls()
+        try:
+            values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            info = cls(**values)
+            info.normalize(np.zeros((1, 1), np.float32))
+        except (ValueError, TypeError, AttributeError) as error:
+            raise ModelError(f"{path} is damaged: {error}; restore it or train the model again") from error
+        return info
+
+    def write(self, folder: Path) -> None:
+        """Write ``stormseg.json`` into a model folder."""
+        with replacing(folder / FILE_NAME) as temporary:
+            temporary.write_text(json.dumps(dataclasses.asdict(self), indent=2) + "\n", encoding="utf-8")
+
+    def range_of(self, pixels: NDArray[Any]) -> tuple[float, float]:
+        """Return the gray values that become 0 and 1: percentiles of the whole image."""
+        low, high = np.percentile(pixels, [self.low_percentile, self.high_percentile])
+        return float(low), float(high)
+
+    def normalize(self, pixels: NDArray[Any], limits: tuple[float, float] | None = None) -> NDArray[np.float32]:
+        """Map pixels to the network's range, once per image and never per tile.
+
+        Parameters
+        ----------
+        pixels : ndarray, shape (Y, X)
+        limits : (float, float), optional
+            As `range_of` gives them; by default of these pixels.
+
+        Returns
+        -------
+        ndarray of float32, shape (Y, X)
+            0 at the low percentile (never below with a `gamma` other than 1), 1 at the high one. An image
+            without contrast becomes all 0.
+
+        Examples
+        --------
+        >>> ModelInfo(low_percentile=0, high_percentile=100).normalize(np.array([[2, 4, 6]])).tolist()
+        [[0.0, 0.5, 1.0]]
+        """
+        low, high = self.range_of(pixels) if limits is None else limits
+        if high <= low:
+            return np.zeros(pixels.shape, np.float32)
+        scaled = (pixels.astype(np.float32) - np.float32(low)) / np.float32(high - low)
+        if self.gamma != 1.0:
+            scaled = np.clip(scaled, 0.0, None) ** np.float32(self.gamma)
+        return np.asarray(scaled, np.float32)

@@ -1,0 +1,271 @@
+"""StarDist on the `stardist` package: its network, non-maximum suppression and model folders.
+
+References
+----------
+Schmidt et al. 2018, "Cell Detection with Star-convex Polygons"; Mela & Liu 2021, Methods, "StarDist".
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stormseg_ij.errors import ModelError
+from stormseg_ij.files import replacing
+from stormseg_ij.models.info import ModelInfo
+from stormseg_ij.models.keras_setup import load_tensorflow
+from stormseg_ij.postprocess import Candidates
+from stormseg_ij.settings import TrainSettings
+
+Batch = tuple[NDArray[np.float32], NDArray[np.int32]]
+
+PAPER_PROBABILITY = 0.5
+PAPER_NMS = 0.3
+LONGEST_SIDE_PX = 4096
+"""Of the network's input: beyond it one untiled prediction takes more than 10 GiB."""
+
+
+@dataclass
+class StarDist:
+    """A loaded StarDist network; see `stormseg_ij.models.Model`."""
+
+    name: str
+    sha256: str
+    info: ModelInfo
+    probability: float
+    nms: float
+    _network: Any
+
+    @classmethod
+    def load(cls, folder: Path, info: ModelInfo) -> StarDist:
+        """Load a folder that `stardist` (or `stormseg train`) wrote; its own thresholds count, else the paper's.
+
+        Raises
+        ------
+        ModelError
+            If a file is missing or damaged, or the network does not take one gray channel in 2-D.
+        """
+        weights = _weights_file(folder)
+        thresholds = _thresholds(folder)
+        load_tensorflow()
+        from stardist.models import Config2D
+
+        try:
+            config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+            network = _network(Config2D(**Config2D.update_loaded_config(config)))
+            network.keras_model.load_weights(str(weights))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ModelError(f"cannot load the model {folder}: {_first_line(error)}; copy or train it again") from error
+        if network.config.n_channel_in != 1 or network.config.n_dim != 2:
+            raise ModelError(f"{folder} takes {network.config.n_channel_in} channels; give a model for gray 2-D images")
+        return cls(folder.resolve().name, hashlib.sha256(weights.read_bytes()).hexdigest(), info, *thresholds, network)
+
+    def predict(self, pixels: NDArray[np.float32], *, probability: float, nms: float) -> Candidates:
+        """Find nuclei in one plane.
+
+        Parameters
+        ----------
+        pixels : ndarray of float32, shape (Y, X)
+            Normalised (`ModelInfo.normalize`).
+        probability : float
+            Least probability of a nucleus.
+        nms : float
+            Two polygons that overlap by more (IoU) are one nucleus: the more probable stays.
+
+        Raises
+        ------
+        ModelError
+            If a side is longer than `LONGEST_SIDE_PX`.
+        """
+        if max(pixels.shape) > LONGEST_SIDE_PX:
+            raise ModelError(
+                f"the network's input would be {pixels.shape[1]} x {pixels.shape[0]} pixels; "
+                f"choose --size {LONGEST_SIDE_PX} or less"
+            )
+        _, found = self._network.predict_instances(
+            pixels, prob_thresh=probability, nms_thresh=nms, return_labels=False, predict_kwargs={"verbose": 0}
+        )
+        return Candidates(
+            np.asarray(found["coord"], np.float32).reshape(-1, 2, self._network.config.n_rays),
+            np.asarray(found["prob"], np.float32),
+        )
+
+
+@dataclass(frozen=True)
+class EpochReport:
+    """What is told after each epoch of training: number from 1, and the losses."""
+
+    epoch: int
+    loss: float
+    validation_loss: float
+
+
+def train(
+    folder: Path,
+    settings: TrainSettings,
+    batches: Callable[[int, int], Batch],
+    validation: Batch,
+) -> Iterator[EpochReport]:
+    """Train a StarDist network, checkpoint each epoch, resume where a checkpoint is there.
+
+    Parameters
+    ----------
+    folder : Path
+        The model folder: ``config.json``, ``weights_last.h5`` and ``weights_best.h5`` (least validation loss),
+        and ``checkpoint/`` with the optimizer's state.
+    settings : TrainSettings
+    batches : callable
+        ``batches(epoch, step)`` gives images (B, P, P) float32 and labels (B, P, P) int32.
+    validation : tuple of ndarray
+        Images and labels alike, fixed.
+
+    Yields
+    ------
+    EpochReport
+        After each epoch; a resumed training starts after the last finished one.
+
+    Raises
+    ------
+    ModelError
+        If the folder holds another network than `settings` asks for.
+    """
+    load_tensorflow()
+    import keras
+    from stardist.models import Config2D
+
+    config = Config2D(
+        n_rays=settings.rays,
+        grid=(settings.grid, settings.grid),
+        train_patch_size=(settings.patch, settings.patch),
+        train_batch_size=settings.batch,
+        train_learning_rate=settings.learning_rate,
+        train_epochs=settings.epochs,
+        train_steps_per_epoch=settings.steps,
+        train_tensorboard=False,
+        train_reduce_lr=None,
+    )
+    keras.utils.set_random_seed(settings.seed)
+    network = _network(config)
+    _write_json(folder / "config.json", vars(config))
+    network.prepare_for_training()
+    network.keras_model.optimizer.build(network.keras_model.trainable_variables)
+    state = _TrainingState.read(folder / "checkpoint")
+    if state.epoch:
+        try:
+            network.keras_model.load_weights(folder / "checkpoint" / "state.weights.h5")
+        except (OSError, ValueError) as error:
+            raise ModelError(f"cannot resume {folder}: {_first_line(error)}; choose another folder") from error
+    val_x, val_y = _targets(validation, settings)
+    for epoch in range(state.epoch, settings.epochs):
+        network.keras_model.optimizer.learning_rate = _learning_rate(settings, epoch)
+        losses = [
+            network.keras_model.train_on_batch(*_targets(batches(epoch, step), settings))[0]
+            for step in range(settings.steps)
+        ]
+        validation_loss = float(network.keras_model.evaluate(val_x, val_y, batch_size=settings.batch, verbose=0)[0])
+        for name in ("weights_last.h5", "weights_best.h5")[: 1 + (validation_loss < state.best)]:
+            with replacing(folder / name) as temporary:
+                network.keras_model.save_weights(temporary)  # csbdeep's: the layout that all versions of StarDist read
+        report = EpochReport(epoch + 1, float(losses[-1]), validation_loss)
+        state = state.after(report)
+        state.write(folder / "checkpoint", network.keras_model)
+        yield report
+
+
+@dataclass(frozen=True)
+class _TrainingState:
+    """Where a training stands: finished epochs, least validation loss, the curve so far."""
+
+    epoch: int
+    best: float
+    curve: tuple[tuple[float, float], ...]
+
+    @classmethod
+    def read(cls, folder: Path) -> _TrainingState:
+        path = folder / "state.json"
+        if not path.is_file():
+            return cls(0, float("inf"), ())
+        values = json.loads(path.read_text(encoding="utf-8"))
+        return cls(values["epoch"], values["best"], tuple(map(tuple, values["curve"])))
+
+    def after(self, report: EpochReport) -> _TrainingState:
+        curve = (*self.curve, (report.loss, report.validation_loss))
+        return _TrainingState(report.epoch, min(self.best, report.validation_loss), curve)
+
+    def write(self, folder: Path, keras_model: Any) -> None:  # noqa: ANN401 (a Keras model)
+        with replacing(folder / "state.weights.h5") as temporary:
+            type(keras_model).save_weights(keras_model, temporary)  # Keras' own format, with the optimizer
+        _write_json(folder / "state.json", {"epoch": self.epoch, "best": self.best, "curve": self.curve})
+
+
+def _write_json(path: Path, values: dict[str, Any]) -> None:
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+
+
+def _learning_rate(settings: TrainSettings, epoch: int) -> float:
+    """Constant as in the paper, or falling along half a cosine to a hundredth."""
+    if not settings.cosine:
+        return settings.learning_rate
+    fraction = epoch / max(settings.epochs - 1, 1)
+    return float(settings.learning_rate * (0.01 + 0.99 * 0.5 * (1.0 + np.cos(np.pi * fraction))))
+
+
+def _targets(batch: Batch, settings: TrainSettings) -> tuple[NDArray[np.float32], tuple[NDArray[np.float32], ...]]:
+    """Return the network's input and targets: object probability, and ray lengths with their weight."""
+    from stardist.geometry import star_dist
+    from stardist.utils import edt_prob
+
+    images, labels = batch
+    grid = slice(None, None, settings.grid)
+    probability = np.stack([edt_prob(plane[grid, grid]) for plane in labels])[..., None]
+    rays = np.stack(
+        [star_dist(plane, settings.rays, mode="cpp", grid=(settings.grid, settings.grid)) for plane in labels]
+    )
+    return images[..., None], (
+        probability.astype(np.float32),
+        np.concatenate([rays, probability], axis=-1).astype(np.float32),
+    )
+
+
+def _network(config: Any) -> Any:  # noqa: ANN401 (classes of an untyped package)
+    """Build the network in memory: the package itself would print and search for files."""
+    from stardist.models import StarDist2D
+
+    with contextlib.redirect_stdout(io.StringIO()):
+        return StarDist2D(config, name="in_memory", basedir=None)
+
+
+def _weights_file(folder: Path) -> Path:
+    for name in ("weights_best.h5", "weights_last.h5"):
+        if (folder / name).is_file():
+            return folder / name
+    others = sorted(folder.glob("*.h5"))
+    if not others:
+        raise ModelError(f"{folder} holds no weights (*.h5); copy the whole model folder")
+    return others[0]
+
+
+def _thresholds(folder: Path) -> tuple[float, float]:
+    path = folder / "thresholds.json"
+    if not path.is_file():
+        return PAPER_PROBABILITY, PAPER_NMS
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        return float(values["prob"]), float(values["nms"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{path} is damaged: {_first_line(error)}; it needs numbers prob and nms") from error
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__

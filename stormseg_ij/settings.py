@@ -1,0 +1,274 @@
+"""One frozen settings class per command: the single source of flags, dialog fields and macro keys."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import difflib
+import math
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from stormseg_ij.errors import SettingsError
+
+S = TypeVar("S", bound="Settings")
+
+
+def option(  # noqa: PLR0913 (the attributes of one option; all but two are keyword-only and rare)
+    default: Any,  # noqa: ANN401 (any option's value)
+    help: str,  # noqa: A002 (argparse's own word)
+    *,
+    minimum: float | None = None,
+    maximum: float | None = None,
+    above: float | None = None,
+    choices: tuple[str, ...] = (),
+    words: tuple[str, ...] = (),
+    hint: str = "",
+) -> Any:  # noqa: ANN401 (dataclasses.field, which is typed as its default)
+    """Declare one option of a settings class.
+
+    Parameters
+    ----------
+    default : object
+        Value where the user gives none.
+    help : str
+        One sentence with the unit, shown by ``--help`` and in the dialog.
+    minimum, maximum, above : float, optional
+        Inclusive limits, and an exclusive lower limit.
+    choices : tuple of str
+        The only values a text option takes.
+    words : tuple of str
+        Words that a number takes besides numbers, for example ``("auto",)``.
+    hint : str
+        Placeholder in ``--help``.
+    """
+    metadata = {
+        "help": help, "minimum": minimum, "maximum": maximum, "above": above,
+        "choices": choices, "words": words, "hint": hint,
+    }  # fmt: skip
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Base of all settings: values are checked when one is made.
+
+    Raises
+    ------
+    SettingsError
+        On making one with a value of the wrong type or out of range; the line names option, value and range.
+    """
+
+    def __post_init__(self) -> None:
+        """Check every value against its option's limits."""
+        hints = typing.get_type_hints(type(self))
+        for option_field in dataclasses.fields(self):
+            value = getattr(self, option_field.name)
+            checked = _checked(option_field, value, hints[option_field.name])
+            object.__setattr__(self, option_field.name, checked)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return all values by key, ready for JSON."""
+        return dataclasses.asdict(self)
+
+
+def flag(key: str) -> str:
+    """Return the command-line flag of a macro key.
+
+    >>> flag("min_area_fraction")
+    '--min-area-fraction'
+    """
+    return "--" + key.replace("_", "-")
+
+
+def add_arguments(parser: argparse.ArgumentParser, settings: type[Settings]) -> None:
+    """Add one flag per option of `settings` to an argparse parser; absent flags stay out of the namespace."""
+    hints = typing.get_type_hints(settings)
+    for option_field in dataclasses.fields(settings):
+        meta = option_field.metadata
+        text = f"{meta['help']}{_range_text(option_field)}"
+        if option_field.default is not None and option_field.default != "":
+            text += f" (default: {_shown(option_field.default)})"
+        keywords: dict[str, Any] = {"help": text.replace("%", "%%"), "default": argparse.SUPPRESS}
+        if hints[option_field.name] is bool:
+            parser.add_argument(flag(option_field.name), action=argparse.BooleanOptionalAction, **keywords)
+        else:
+            keywords["metavar"] = meta["hint"] or "|".join(meta["choices"] or ("N", *meta["words"]))
+            parser.add_argument(flag(option_field.name), **keywords)
+
+
+def from_mapping(settings: type[S], values: Mapping[str, Any]) -> S:
+    """Make settings from texts or values by key; unknown keys are an error that names the nearest one.
+
+    Parameters
+    ----------
+    settings : type
+        A subclass of `Settings`.
+    values : mapping of str to object
+        Texts are converted to the option's type.
+
+    Raises
+    ------
+    SettingsError
+        For an unknown key, or a value that does not convert or is out of range.
+    """
+    names = [option_field.name for option_field in dataclasses.fields(settings)]
+    for key in values:
+        if key not in names:
+            raise SettingsError(f"no setting {key!r}; {nearest(key, names)}")
+    return settings(**values)
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Return ``did you mean X?`` for a near word, else the list of those known."""
+    names = sorted(known)
+    close = difflib.get_close_matches(word, names, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"choose from {', '.join(names)}"
+
+
+def _checked(option_field: dataclasses.Field[Any], value: Any, hint: Any) -> Any:  # noqa: ANN401
+    """Convert `value` to the option's type and check its limits."""
+    meta = option_field.metadata
+    kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    if not meta or (value is None and type(None) in kinds):
+        return value
+    if isinstance(value, str) and value in meta["words"]:
+        return value
+    numbers = [kind for kind in kinds if kind in (int, float)]
+    if numbers and not isinstance(value, bool):
+        return _checked_number(option_field, value, numbers[0])
+    if bool in kinds:
+        return _checked_bool(option_field, value)
+    if not isinstance(value, str) or (meta["choices"] and value not in meta["choices"]):
+        allowed = f"choose from {', '.join(meta['choices'])}" if meta["choices"] else "give a text"
+        raise SettingsError(f"{flag(option_field.name)} {value!r}: {allowed}")
+    return value
+
+
+def _checked_number(option_field: dataclasses.Field[Any], value: Any, kind: type) -> int | float:  # noqa: ANN401
+    meta = option_field.metadata
+    wanted = f"{flag(option_field.name)} {value!r}: give {'a whole number' if kind is int else 'a number'}"
+    wanted += _range_text(option_field) + "".join(f" or {word!r}" for word in meta["words"])
+    try:
+        number = kind(value)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise SettingsError(wanted) from error
+    if isinstance(value, float) and number != value:
+        raise SettingsError(wanted)
+    low, high, above = meta["minimum"], meta["maximum"], meta["above"]
+    inside = (low is None or number >= low) and (high is None or number <= high) and (above is None or number > above)
+    if math.isnan(number) or not inside:
+        raise SettingsError(wanted)
+    return number  # type: ignore[no-any-return]
+
+
+def _checked_bool(option_field: dataclasses.Field[Any], value: Any) -> bool:  # noqa: ANN401
+    if isinstance(value, bool):
+        return value
+    words = {"true": True, "yes": True, "1": True, "": True, "false": False, "no": False, "0": False}
+    text = str(value).strip().lower()
+    if text not in words:
+        raise SettingsError(f"{flag(option_field.name)} {value!r}: give true or false")
+    return words[text]
+
+
+def _range_text(option_field: dataclasses.Field[Any]) -> str:
+    meta = option_field.metadata
+    low, high, above = meta["minimum"], meta["maximum"], meta["above"]
+    if low is not None and high is not None:
+        return f" from {_shown(low)} to {_shown(high)}"
+    if low is not None:
+        return f" of at least {_shown(low)}"
+    return f" above {_shown(above)}" if above is not None else ""
+
+
+def _shown(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+@dataclass(frozen=True)
+class PreprocessSettings(Settings):
+    """What ImageJ does to an image before the network sees it, in the paper's order (Methods, Fig. 8)."""
+
+    size: int | None = option(
+        None, "longer side in pixels after resizing; unchanged without it", minimum=8, maximum=100_000
+    )
+    blur: float = option(0.0, "sigma of the Gaussian blur in pixels of the resized image", minimum=0.0, maximum=100.0)
+    equalize: bool = option(False, "equalize the histogram, normalized, as Enhance Contrast does")
+
+
+@dataclass(frozen=True)
+class SegmentSettings(Settings):
+    """Everything that decides what `segment` finds."""
+
+    model: str = option("stardist-storm", "name of a shipped model, or a model folder", hint="NAME|FOLDER")
+    size: int | str = option(
+        "auto", "longer side in pixels after resizing; auto: by the model's scale",
+        minimum=8, maximum=100_000, words=("auto",),
+    )  # fmt: skip
+    blur: float | None = option(
+        None, "sigma of the Gaussian blur in pixels of the resized image; the model's own without it",
+        minimum=0.0, maximum=100.0,
+    )  # fmt: skip
+    equalize: bool = option(False, "equalize the histogram, normalized, as Enhance Contrast does")
+    probability: float | None = option(
+        None, "least probability of a nucleus; the model's own without it", minimum=0.0, maximum=1.0
+    )
+    nms: float | None = option(
+        None, "overlap (IoU) above which the less probable of two nuclei goes; the model's own without it",
+        minimum=0.0, maximum=1.0,
+    )  # fmt: skip
+    min_area_fraction: float = option(
+        0.25, "remove nuclei smaller than this fraction of the image's mean nucleus area", minimum=0.0, maximum=1.0
+    )
+    plane: int | None = option(None, "plane of a stack, counted from 1", minimum=1)
+
+
+@dataclass(frozen=True)
+class SimulateSettings(Settings):
+    """What `simulate` writes."""
+
+    count: int = option(4, "number of images", minimum=1, maximum=100_000)
+    kind: str = option("tissue", "crowded rough nuclei, or few large smooth ones", choices=("tissue", "cell"))
+    size: int = option(512, "side of the images in pixels", minimum=64, maximum=32_768)
+    seed: int = option(0, "the same seed gives the same images", minimum=0)
+    diameter: float | None = option(
+        None, "mean nucleus diameter in pixels; 50 (tissue) or 115 (cell), varied, without it", minimum=8.0
+    )
+    localizations: bool = option(True, "write the table of localizations too")
+
+
+@dataclass(frozen=True)
+class TrainSettings(Settings):
+    """How `train` makes a model; the defaults are the paper's for StarDist."""
+
+    model: str = option("stardist", "kind of network", choices=("stardist",))
+    epochs: int = option(400, "number of epochs", minimum=1)
+    steps: int = option(300, "batches per epoch", minimum=1)
+    batch: int = option(2, "patches per batch", minimum=1)
+    patch: int = option(128, "side of a patch in pixels, a multiple of 16", minimum=32, maximum=1024)
+    learning_rate: float = option(1e-4, "learning rate of Adam", above=0.0)
+    cosine: bool = option(False, "let the learning rate fall along a cosine instead of staying constant")
+    rays: int = option(32, "rays of a star-convex polygon", minimum=8, maximum=256)
+    grid: int = option(2, "the network predicts at every second pixel with 2, at each with 1", minimum=1, maximum=4)
+    diameter: float = option(
+        32.0, "mean nucleus diameter in pixels to which the images are rescaled", minimum=8.0, maximum=256.0
+    )
+    blur: float = option(0.0, "sigma of the Gaussian blur in pixels after rescaling", minimum=0.0, maximum=100.0)
+    gamma: float = option(1.0, "exponent of the normalised gray values", above=0.0, maximum=4.0)
+    validation: float = option(0.1, "fraction of the images kept for validation", minimum=0.01, maximum=0.9)
+    seed: int = option(0, "the same seed gives the same patches", minimum=0)
+    resume: bool = option(False, "go on from the checkpoint in the model folder")
+
+
+@dataclass(frozen=True)
+class EvaluateSettings(Settings):
+    """When a predicted nucleus counts as found."""
+
+    iou: float = option(
+        0.7, "intersection over union that a predicted and a true nucleus must exceed to match",
+        minimum=0.0, maximum=0.99,
+    )  # fmt: skip

@@ -1,0 +1,84 @@
+"""From candidates to labels."""
+
+import numpy as np
+import pytest
+from stardist.geometry import polygons_to_label_coord
+
+from stormseg_ij.postprocess import Candidates, largest_pieces, remove_small, render, renumber
+
+
+def discs(*circles: tuple[float, float, float, float]) -> Candidates:
+    """Candidates from (y, x, radius, score)."""
+    angle = np.linspace(0, 2 * np.pi, 64, endpoint=False)
+    polygons = [[y + r * np.sin(angle), x + r * np.cos(angle)] for y, x, r, _ in circles]
+    return Candidates(np.array(polygons, np.float32), np.array([c[3] for c in circles], np.float32))
+
+
+def test_render_at_scale_1_equals_stardist():
+    candidates = discs((20, 20, 10, 0.9), (24, 33, 9, 0.7), (50, 50, 12, 0.8))
+    labels, scores = render(candidates, (64, 64), scale=(1.0, 1.0))
+    by_score = np.argsort(candidates.scores)
+    reference = polygons_to_label_coord(candidates.polygons[by_score], (64, 64))
+    np.testing.assert_array_equal(labels, reference)
+    assert scores == pytest.approx({1: 0.7, 2: 0.8, 3: 0.9})
+
+
+def test_the_more_probable_nucleus_keeps_shared_pixels():
+    candidates = discs((20, 20, 10, 0.6), (20, 30, 10, 0.9))
+    labels, scores = render(candidates, (40, 50), scale=(1.0, 1.0))
+    best = max(scores, key=lambda label: scores[label])
+    assert labels[20, 25] == best
+    assert scores[labels[20, 12]] == pytest.approx(0.6)
+
+
+@pytest.mark.parametrize("scale", [0.25, 0.5, 2.0])
+def test_polygons_are_scaled_before_they_are_drawn(scale):
+    small = discs((30 * scale, 40 * scale, 20 * scale, 0.9))
+    shifted = Candidates(small.polygons + np.float32(0.5 * (scale - 1.0)), small.scores)
+    labels, _ = render(shifted, (64, 80), scale=(scale, scale))
+    exact, _ = render(discs((30, 40, 20, 0.9)), (64, 80), scale=(1.0, 1.0))
+    assert ((labels > 0) != (exact > 0)).sum() <= 4  # no staircase of 1/scale pixels
+
+
+def test_diameter_of_a_disc():
+    assert discs((0, 0, 7, 1.0)).diameters()[0] == pytest.approx(14.0, rel=0.01)
+
+
+def test_no_candidates_give_an_empty_image():
+    empty = Candidates(np.zeros((0, 2, 32), np.float32), np.zeros(0, np.float32))
+    labels, scores = render(empty, (5, 6), scale=(1.0, 1.0))
+    assert labels.shape == (5, 6)
+    assert labels.max() == 0
+    assert scores == {}
+    assert remove_small(largest_pieces(labels), 0.25).max() == 0
+    assert renumber(labels, scores)[1] == {}
+
+
+def test_largest_pieces_keeps_one_piece_per_label():
+    labels = np.array([[1, 1, 2, 1], [0, 0, 2, 0], [3, 0, 2, 2], [0, 3, 0, 0], [0, 3, 0, 1]], np.int32)
+    expected = np.array([[1, 1, 2, 0], [0, 0, 2, 0], [0, 0, 2, 2], [0, 3, 0, 0], [0, 3, 0, 0]], np.int32)
+    np.testing.assert_array_equal(largest_pieces(labels), expected)
+
+
+def test_small_nuclei_go_at_the_papers_25_percent_of_the_mean():
+    labels = np.zeros((40, 60), np.int32)
+    labels[:20, :20], labels[:20, 20:40] = 1, 2  # 400 px each
+    labels[30, :60] = 3  # 60 px: mean 286.7, limit 71.7
+    labels[35:37, :40] = 4  # 80 px: mean then 235, limit 58.75: both stay
+    assert set(np.unique(remove_small(labels, 0.25))) == {0, 1, 2, 3, 4}
+    labels[labels == 4] = 0
+    assert set(np.unique(remove_small(labels, 0.25))) == {0, 1, 2}
+    assert set(np.unique(remove_small(labels, 0.0))) == {0, 1, 2, 3}
+
+
+def test_gaps_in_numbers_do_not_count_as_nuclei():
+    labels = np.zeros((10, 10), np.int32)
+    labels[:4, :4], labels[6:8, 6:8] = 500, 7  # 16 and 4 px: mean 10, limit 2.5
+    np.testing.assert_array_equal(remove_small(labels, 0.25), labels)
+
+
+def test_renumber_follows_reading_order_and_carries_scores():
+    labels = np.array([[0, 9, 9], [4, 0, 2]], np.int32)
+    new, scores = renumber(labels, {9: 0.1, 4: 0.2, 2: 0.3, 77: 0.4})
+    assert new.tolist() == [[0, 1, 1], [2, 0, 3]]
+    assert scores == {1: 0.1, 2: 0.2, 3: 0.3}
