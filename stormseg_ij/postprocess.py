@@ -53,7 +53,7 @@ def render(
 
     Examples
     --------
-    >>> square = np.array([[[0, 0, 1, 1], [0, 1, 1, 0]]], np.float32)
+    >>> square = np.array([[[-0.4, -0.4, 1.4, 1.4], [-0.4, 1.4, 1.4, -0.4]]], np.float32)
     >>> labels, scores = render(Candidates(square, np.array([0.5], np.float32)), (5, 5), scale=(0.5, 0.5))
     >>> labels.max(axis=0).tolist(), scores
     ([1, 1, 1, 1, 0], {1: 0.5})
@@ -128,12 +128,13 @@ def renumber(labels: Labels, scores: dict[int, float]) -> tuple[Labels, dict[int
 
     Examples
     --------
-    >>> renumber(np.array([[0, 7, 3]], np.int32), {3: 0.5, 7: 0.9})
-    (array([[0, 1, 2]], dtype=int32), {1: 0.9, 2: 0.5})
+    >>> labels, scores = renumber(np.array([[0, 7, 3]], np.int32), {3: 0.5, 7: 0.9})
+    >>> labels.tolist(), scores
+    ([[0, 1, 2]], {1: 0.9, 2: 0.5})
     """
     present, first = np.unique(labels, return_index=True)
     order = present[np.argsort(first)]
     order = order[order > 0]
     table = np.zeros(int(labels.max(initial=0)) + 1, np.int32)
     table[order] = np.arange(1, order.size + 1)
-    return table[labels], {int(table[old]): score for old, score in scores.items() if old in order}
+    return table[labels], {new: scores[int(old)] for new, old in enumerate(order, start=1) if int(old) in scores}

@@ -123,7 +123,7 @@ def place_nuclei(rng: Generator, field: Mask, places: list[Placement], *, most_o
     labels = np.zeros(field.shape, np.int32)
     depth = np.zeros(field.shape, np.float32)
     for place in places:
-        rows, columns, mask = nucleus_mask(rng, place, labels.shape)
+        rows, columns, mask = nucleus_mask(rng, place, (field.shape[0], field.shape[1]))
         if mask.sum() < 30:
             continue
         taken = labels[rows, columns]

@@ -259,7 +259,7 @@ def _field(rng: Generator, shape: tuple[int, ...], grain_px: float) -> Density:
     coarse = ndimage.gaussian_filter(coarse, grain_px / step, mode="reflect")
     coarse = (coarse - coarse.mean()) / max(coarse.std(), 1e-12)
     if step == 1:
-        return coarse[: shape[0], : shape[1]]
+        return np.asarray(coarse[: shape[0], : shape[1]])
     grid = np.meshgrid(*(np.arange(side) / step for side in shape), indexing="ij")
     return np.asarray(ndimage.map_coordinates(coarse, grid, order=1))
 
@@ -290,7 +290,8 @@ def _render(rng: Generator, points: NDArray[np.float64], shape: tuple[int, int])
     pixels = _pixels_of(points, shape)
     counts = np.bincount(pixels[:, 0] * shape[1] + pixels[:, 1], minlength=shape[0] * shape[1]).reshape(shape)
     bright = np.percentile(counts[counts > 0], 99.0) if counts.any() else 1.0
-    return np.clip(np.rint(counts * (rng.uniform(110.0, 400.0) / bright)), 0.0, 255.0).astype(np.uint8)
+    gain = rng.uniform(110.0, 400.0) / bright
+    return np.asarray(np.clip(np.rint(counts * gain), 0.0, 255.0), np.uint8)
 
 
 def _table(rng: Generator, points: NDArray[np.float64]) -> NDArray[np.float32]:

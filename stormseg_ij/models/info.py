@@ -42,6 +42,23 @@ class ModelInfo:
     gamma: float = 1.0
     blur_px: float = 0.0
 
+    def __post_init__(self) -> None:
+        """Refuse values that would fail later, in the middle of the work."""
+        diameter = self.nucleus_diameter_px
+        numbers = (
+            self.low_percentile,
+            self.high_percentile,
+            self.gamma,
+            self.blur_px,
+            1.0 if diameter is None else diameter,
+        )
+        if not isinstance(self.kind, str) or not all(isinstance(number, int | float) for number in numbers):
+            raise TypeError(f"a text or number of the wrong kind in {self}")
+        if not (0.0 <= self.low_percentile < self.high_percentile <= 100.0 and self.gamma > 0.0 <= self.blur_px):
+            raise ValueError(f"a number out of range in {self}")
+        if diameter is not None and not 1.0 <= diameter <= 10_000.0:
+            raise ValueError(f"nucleus_diameter_px {diameter}; give 1 to 10000, or null")
+
     @classmethod
     def read(cls, folder: Path) -> ModelInfo:
         """Read ``stormseg.json`` of a model folder; defaults where there is none.
@@ -57,8 +74,7 @@ class ModelInfo:
         try:
             values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
             info = cls(**values)
-            info.normalize(np.zeros((1, 1), np.float32))
-        except (ValueError, TypeError, AttributeError) as error:
+        except (ValueError, TypeError) as error:
             raise ModelError(f"{path} is damaged: {error}; restore it or train the model again") from error
         return info
 

@@ -1,0 +1,61 @@
+# make install   sets up .venv with .venv/bin/stormseg
+# make demo      segments the shipped simulated image into demo_out/
+# make test      style, types, tests, and the tests that need ImageJ's window
+# make clean     removes what these made, but not .venv
+#
+# Another Python than python3: make install PYTHON=python3.12
+
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+SAMPLE := stormseg_ij/samples/tissue.tif
+# What Java's windows need on a machine without a desktop (Debian's and Ubuntu's names).
+WINDOW_PACKAGES := xvfb libx11-6 libxext6 libxi6 libxrender1 libxtst6 libfontconfig1 fonts-dejavu-core
+
+.PHONY: install demo test clean
+
+install: $(STAMP)
+
+$(STAMP): pyproject.toml | $(BIN)/python
+	@echo "Installing stormseg and what it needs into .venv (the first time about 1 GB to download, some minutes)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,dev]'
+	@touch $@
+	@echo "Done: $(BIN)/stormseg --help"
+
+$(BIN)/python:
+	@command -v $(PYTHON) >/dev/null || { \
+	  echo "There is no $(PYTHON) here: install Python 3.11, 3.12 or 3.13, or name yours: make install PYTHON=..."; exit 1; }
+	@$(PYTHON) -c 'import sys; v = sys.version_info; (3, 11) <= v[:2] <= (3, 13) or sys.exit( \
+	  "$(PYTHON) is Python %d.%d: stormseg needs 3.11, 3.12 or 3.13; name one: make install PYTHON=python3.12" % v[:2])'
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "$(PYTHON) cannot make environments: install its venv module (Debian, Ubuntu: apt-get install python3-venv)"; \
+	  exit 1; }
+	@$(PYTHON) -m venv .venv
+
+demo: install
+	$(BIN)/stormseg segment $(SAMPLE) -o demo_out --overwrite
+
+# pytest runs all but the window tests and ends with how many those are; then they run, on a display of their own.
+test: install
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	@if ! command -v Xvfb >/dev/null && command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
+	  echo "Installing Xvfb for the window tests: apt-get install $(WINDOW_PACKAGES)"; \
+	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
+	    apt-get install -qq --no-install-recommends $(WINDOW_PACKAGES); } >/dev/null || true; \
+	fi; \
+	status=0; \
+	if command -v Xvfb >/dev/null; then \
+	  $(BIN)/python -m pytest || status=1; \
+	  echo "Now the window tests:"; \
+	  env -u DISPLAY $(BIN)/python -m pytest --window || status=1; \
+	else \
+	  echo "There is no Xvfb: the window tests are left out (Debian, Ubuntu: sudo apt-get install $(WINDOW_PACKAGES))"; \
+	  $(BIN)/python -m pytest || status=1; \
+	fi; \
+	exit $$status
+
+clean:
+	rm -rf demo_out build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	find stormseg_ij tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

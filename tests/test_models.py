@@ -1,0 +1,122 @@
+"""Model folders: what is shipped, what loads, and how a bad one is told."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from stormseg_ij import models
+from stormseg_ij.errors import ModelError
+from stormseg_ij.models.info import ModelInfo
+from stormseg_ij.models.stardist import PAPER_NMS, PAPER_PROBABILITY
+
+SHIPPED = models.WEIGHTS / "stardist-storm"
+
+
+@pytest.fixture
+def model_folder(tmp_path):
+    folder = tmp_path / "copied model"
+    shutil.copytree(SHIPPED, folder)
+    return folder
+
+
+def test_shipped_models_are_complete_and_small():
+    assert "stardist-storm" in models.shipped()
+    for name in models.shipped():
+        folder = models.WEIGHTS / name
+        assert {path.name for path in folder.iterdir()} >= {"config.json", "stormseg.json", "card.md"}
+        assert "stormseg " in (folder / "card.md").read_text(encoding="utf-8")  # the command that made it
+    assert sum(path.stat().st_size for path in models.WEIGHTS.rglob("*") if path.is_file()) < 60e6
+
+
+def test_finding_a_model_loads_no_tensorflow():
+    code = "import sys; from stormseg_ij import models; models.find('stardist-storm'); print('keras' in sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "False"
+
+
+def test_loading_says_nothing():
+    code = "from stormseg_ij import models; models.load('stardist-storm')"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (ran.stdout, ran.stderr) == ("", "")
+
+
+def test_thresholds_are_the_models_own_else_the_papers(model_folder):
+    (model_folder / "thresholds.json").write_text('{"prob": 0.61, "nms": 0.25}')
+    model = models.load(str(model_folder))
+    assert (model.probability, model.nms) == (0.61, 0.25)
+    (model_folder / "thresholds.json").unlink()
+    model = models.load(str(model_folder))
+    assert (model.probability, model.nms) == (PAPER_PROBABILITY, PAPER_NMS) == (0.5, 0.3)
+
+
+def test_a_folder_without_stormseg_json_gets_stardists_conventions(model_folder):
+    (model_folder / "stormseg.json").unlink()
+    info = models.load(str(model_folder)).info
+    assert info == ModelInfo("stardist", None, 1.0, 99.8, 1.0, 0.0)
+
+
+def test_weights_last_serve_where_there_are_no_best(model_folder):
+    best = models.load(str(model_folder)).sha256
+    (model_folder / "weights_best.h5").rename(model_folder / "weights_last.h5")
+    assert models.load(str(model_folder)).sha256 == best
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("config.json", b"{", "cannot load the model"),
+        ("config.json", b'{"n_dim": 7}', "cannot load the model"),
+        ("weights_best.h5", b"no HDF5", "cannot load the model"),
+        ("thresholds.json", b'{"prob": "high"}', "thresholds.json is damaged"),
+        ("stormseg.json", b'{"kind": "stardist", "typo": 1}', "stormseg.json is damaged"),
+        ("stormseg.json", b'{"gamma": "x"}', "stormseg.json is damaged"),
+        ("stormseg.json", b'{"gamma": 0}', "stormseg.json is damaged"),
+        ("stormseg.json", b'{"low_percentile": 99.9}', "stormseg.json is damaged"),
+        ("stormseg.json", b'{"nucleus_diameter_px": NaN}', "stormseg.json is damaged"),
+        ("stormseg.json", b"[1]", "stormseg.json is damaged"),
+        ("stormseg.json", b'{"kind": "yolo"}', "of kind 'yolo'; this version knows stardist"),
+    ],
+)
+def test_a_damaged_folder_is_one_line(model_folder, name, content, message):
+    (model_folder / name).write_bytes(content)
+    with pytest.raises(ModelError, match=message) as caught:
+        models.load(str(model_folder))
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_models_are_one_line(tmp_path, model_folder):
+    with pytest.raises(ModelError, match=r"no model 'stardist-strom'; give a model folder or one of .*stardist-storm"):
+        models.load("stardist-strom")
+    with pytest.raises(ModelError, match=r"has no config\.json"):
+        models.load(str(tmp_path))
+    (model_folder / "weights_best.h5").unlink()
+    with pytest.raises(ModelError, match=r"holds no weights"):
+        models.load(str(model_folder))
+
+
+def test_a_network_for_colour_is_refused(model_folder):
+    config = json.loads((model_folder / "config.json").read_text())
+    config.update(n_channel_in=3, axes="YXC")
+    (model_folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelError, match=r"channels|cannot load"):
+        models.load(str(model_folder))
+
+
+def test_too_large_an_input_is_refused_before_memory_runs_out():
+    model = models.load("stardist-storm")
+    with pytest.raises(ModelError, match=r"5000 x 10 pixels; choose --size 4096"):
+        model.predict(np.zeros((10, 5000), np.float32), probability=0.5, nms=0.3)
+
+
+def test_normalization_is_by_percentiles_of_the_whole_image():
+    pixels = np.arange(1001, dtype=np.uint16).reshape(7, 143)
+    out = ModelInfo(low_percentile=10.0, high_percentile=90.0).normalize(pixels)
+    assert out.dtype == np.float32
+    np.testing.assert_allclose(out.ravel()[[100, 500, 900, 1000]], [0.0, 0.5, 1.0, 1.125], atol=1e-6)
+    rooted = ModelInfo(low_percentile=10.0, high_percentile=90.0, gamma=0.5).normalize(pixels)
+    np.testing.assert_allclose(rooted.ravel()[[0, 100, 500]], [0.0, 0.0, 0.5**0.5], atol=1e-6)
+    assert not ModelInfo().normalize(np.full((4, 4), 9, np.uint8)).any()
