@@ -1,0 +1,382 @@
+"""Labels to ImageJ ROIs and back, exact to the pixel, and ROI files; the only place where rows become y."""
+
+from __future__ import annotations
+
+import re
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterable, Mapping
+from itertools import pairwise
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stormseg_ij.errors import ImageError
+from stormseg_ij.files import replacing
+from stormseg_ij.image import Labels
+from stormseg_ij.outlines import Loop, Mask, fill, loops_to_path, path_to_loops, trace
+
+if TYPE_CHECKING:
+    from roifile import ImagejRoi
+
+_NAME = re.compile(r"nucleus_(\d+)")
+_LARGEST_LABEL = np.iinfo(np.int32).max
+_LARGEST_SHORT = 32_767
+_LARGEST_FILE = 1 << 30
+"""Bytes that the ROIs of one file may unpack to: a million nuclei need less."""
+
+_BROKEN_ARCHIVE = (
+    zipfile.BadZipFile, zlib.error, struct.error, OSError, EOFError, ValueError, OverflowError, RuntimeError,
+)  # fmt: skip
+"""What zipfile raises for damaged, encrypted and foreign archives."""
+
+
+def roi_name(label: int) -> str:
+    """Return the name that the ROI of a label has in every table and file.
+
+    >>> roi_name(7)
+    'nucleus_0007'
+    """
+    return f"nucleus_{label:04d}"
+
+
+def labels_to_rois(
+    labels: Labels,
+    *,
+    image_name: str = "",
+    model: str = "",
+    scores: Mapping[int, float] | None = None,
+    position: int = 0,
+) -> list[ImagejRoi]:
+    """Make one ImageJ ROI per label, whose mask in ImageJ is exactly the label.
+
+    Parameters
+    ----------
+    labels : ndarray of int, shape (Y, X)
+        0 is background.
+    image_name, model : str
+        Written into the ROI's properties where given.
+    scores : mapping of int to float, optional
+        Score of each label, written into its ROI's properties.
+    position : int
+        Slice of the stack that the ROIs belong to, counted from 1; 0: all.
+
+    Returns
+    -------
+    list of roifile.ImagejRoi
+        In the order of labels, named ``nucleus_0001`` (the number is the label, gaps stay). A label in one piece
+        (4-connected) without holes is a traced ROI, as ImageJ's wand and particle analyzer make it: ImageJ then
+        measures perimeters for pixel outlines, and shows no handles. All others are composite.
+
+    Raises
+    ------
+    ImageError
+        If a label is negative.
+
+    Notes
+    -----
+    Corners lie on pixel edges: pixel (0, 0) is the square from (0, 0) to (1, 1). ROI files hold 16-bit coordinates:
+    beyond 32,767 the ROI is a polygon with sub-pixel coordinates, which ImageJ still takes for a traced one.
+
+    Examples
+    --------
+    >>> roi = labels_to_rois(np.array([[0, 0, 0], [0, 3, 3]], np.int32), image_name="cell")[0]
+    >>> roi.name, roi.properties, roi.coordinates().tolist()
+    ('nucleus_0003', {'image': 'cell'}, [[3, 2], [1, 2], [1, 1], [3, 1]])
+    """
+    outlines = trace(labels)
+    if outlines.labels.size and outlines.labels[0] < 0:
+        raise ImageError(f"labels go down to {outlines.labels[0]}; give a label image with 0 and up")
+    corners = np.stack([outlines.x, outlines.y], axis=1)
+    starts, owners = outlines.loops.tolist(), outlines.owners.tolist()
+    common = _property("image", image_name) + _property("model", model)
+    rois = []
+    for i, (label, box) in enumerate(zip(outlines.labels.tolist(), outlines.boxes.tolist(), strict=True)):
+        bounds = [starts[loop] for loop in range(owners[i], owners[i + 1] + 1)]
+        roi = _roi([corners[a:b] for a, b in pairwise(bounds)], box)
+        roi.name = roi_name(label)
+        roi.position = position
+        score = None if scores is None else scores.get(label)
+        roi.props = common if score is None else common + _property("score", f"{score:.6g}")
+        rois.append(roi)
+    return rois
+
+
+def rois_to_labels(rois: Iterable[ImagejRoi], shape: tuple[int, int]) -> tuple[Labels, tuple[str, ...]]:
+    """Paint ROIs into a label image, by ImageJ's own rules for which pixels a ROI holds.
+
+    Parameters
+    ----------
+    rois : iterable of roifile.ImagejRoi
+        Of any kind, also drawn by hand. Where they overlap, the first keeps the pixel.
+    shape : (int, int)
+        Y, X of the image.
+
+    Returns
+    -------
+    labels : ndarray, shape (Y, X), dtype int32
+        The inverse of `labels_to_rois`: a ROI named ``nucleus_0012`` is label 12. ROIs with other names get
+        numbers above all of these, so that the number of a nucleus that was deleted is never given again.
+    notes : tuple of str
+        One line for every ROI that has no area, lies outside, overlaps, lies in several pieces (8-connected), has
+        a number that is taken, or a shape that is only nearly ImageJ's.
+    """
+    rois = list(rois)
+    labels = np.zeros(shape, np.int32)
+    notes: list[str] = []
+    for i, (roi, number) in enumerate(zip(rois, _numbers(rois, notes), strict=True)):
+        notes.extend(f"{roi.name or f'ROI {i + 1}'}: {remark}" for remark in _paint(labels, roi, number))
+    return labels, tuple(notes)
+
+
+def write_rois(path: str | Path, rois: Iterable[ImagejRoi]) -> None:
+    """Write ROIs as ImageJ's ROI Manager saves them, replacing `path` only once the file is complete.
+
+    Parameters
+    ----------
+    path : str or Path
+        ``.zip``, or ``.roi`` for a single ROI.
+    rois : iterable of roifile.ImagejRoi
+
+    Raises
+    ------
+    ImageError
+        If the suffix is another one, ``.roi`` gets other than one ROI, or the folder cannot be written to.
+    """
+    path, rois = Path(path), list(rois)
+    suffix = path.suffix.lower()
+    if suffix not in (".zip", ".roi"):
+        raise ImageError(f"cannot write ROIs to {path}; choose a name that ends in .zip, or .roi for a single ROI")
+    if suffix == ".roi" and len(rois) != 1:
+        raise ImageError(f"{path} can hold one ROI, not {len(rois)}; choose a name that ends in .zip")
+    with replacing(path) as temporary:
+        if suffix == ".roi":
+            temporary.write_bytes(rois[0].tobytes())
+            return
+        taken: set[str] = set()
+        with zipfile.ZipFile(temporary, "w") as archive:
+            for roi in rois:
+                # A fixed date: the same ROIs give the same bytes.
+                entry = zipfile.ZipInfo(f"{_entry_name(roi, taken)}.roi", (1980, 1, 1, 0, 0, 0))
+                entry.compress_type = zipfile.ZIP_DEFLATED
+                archive.writestr(entry, roi.tobytes(), compresslevel=1)  # as small as level 6, in less time
+
+
+def read_rois(path: str | Path) -> list[ImagejRoi]:
+    """Read the ROIs of a ``.zip`` of ImageJ's ROI Manager, or of a single ``.roi``.
+
+    Parameters
+    ----------
+    path : str or Path
+
+    Returns
+    -------
+    list of roifile.ImagejRoi
+        In the order of the file; one without a name of its own gets that of its entry. Entries that are no ``.roi``
+        are passed over, as in ImageJ.
+
+    Raises
+    ------
+    ImageError
+        If the file is missing or damaged, holds other files only, an entry's name leads out of the archive, or it would
+        unpack to more than ROIs can be. Nothing is ever unpacked to the disk.
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix not in (".zip", ".roi"):
+        raise ImageError(f"{path} is no ROI file; give a .zip or .roi that ImageJ's ROI Manager saved")
+    try:
+        if suffix == ".roi":
+            return [_decode(path.read_bytes(), path.stem, path)]
+        with zipfile.ZipFile(path) as archive:
+            entries = _checked_entries(archive, path)
+            return [_decode(archive.read(entry), PurePosixPath(entry.filename).stem, path) for entry in entries]
+    except FileNotFoundError as error:
+        raise ImageError(f"there is no file {path}; check the path") from error
+    except _BROKEN_ARCHIVE as error:
+        reason = " ".join((getattr(error, "strerror", None) or str(error) or type(error).__name__).split())
+        raise ImageError(f"cannot read {path}: {reason}; save it again with ImageJ's ROI Manager") from error
+
+
+def _roi(loops: list[NDArray[np.int32]], box: list[int]) -> ImagejRoi:
+    """Make the ROI of some closed loops; `box` is left, top, right, bottom."""
+    from roifile import ROI_OPTIONS, ROI_TYPE, ImagejRoi
+
+    left, top, right, bottom = box
+    roi = ImagejRoi(left=left, top=top, right=right, bottom=bottom)
+    if len(loops) > 1:
+        roi.roitype = ROI_TYPE.RECT
+        roi.multi_coordinates = loops_to_path(loops)
+        roi.shape_roi_size = len(roi.multi_coordinates)
+        return roi
+    roi.n_coordinates = len(loops[0])
+    roi.integer_coordinates = loops[0] - np.array([left, top], np.int32)
+    roi.roitype = ROI_TYPE.TRACED
+    if max(right, bottom) > _LARGEST_SHORT:
+        # ImageJ measures no perimeter of a traced ROI with sub-pixel coordinates, but does so of a polygon.
+        roi.roitype = ROI_TYPE.POLYGON
+        roi.options |= ROI_OPTIONS.SUB_PIXEL_RESOLUTION
+        roi.subpixel_coordinates = loops[0].astype(np.float32)
+    return roi
+
+
+def _property(key: str, value: str) -> str:
+    r"""Write one line of a ROI's properties, so that ImageJ's Roi.getProperty gives `value` (Java's escapes).
+
+    >>> _property("image", "5 µm\\cell")
+    'image: 5 \\u00b5m\\\\cell\n'
+    """
+    if not value:
+        return ""
+    text = " ".join(value.replace("\\", "\\\\").split())
+    units = np.frombuffer(text.encode("utf-16-be"), ">u2").tolist()
+    return f"{key}: " + "".join(chr(unit) if unit < 127 else f"\\u{unit:04x}" for unit in units) + "\n"
+
+
+def _numbers(rois: list[ImagejRoi], notes: list[str]) -> list[int]:
+    """Choose each ROI's label: the number in its name, else one above all numbers in names."""
+    numbers: list[int] = []
+    taken: dict[int, str] = {}
+    for roi in rois:
+        match = _NAME.fullmatch(roi.name)
+        number = int(match.group(1)) if match else 0
+        if not 0 < number <= _LARGEST_LABEL or number in taken:
+            number = 0
+        else:
+            taken[number] = roi.name
+        numbers.append(number)
+    following = max(taken, default=0)
+    for i, roi in enumerate(rois):
+        if numbers[i]:
+            continue
+        following += 1
+        numbers[i] = following
+        if match := _NAME.fullmatch(roi.name):
+            reason = "number is taken" if int(match.group(1)) in taken else "number is out of range"
+            notes.append(f"{roi.name}: its {reason}, it is label {following}")
+    return numbers
+
+
+def _loops(roi: ImagejRoi) -> tuple[list[Loop], str]:
+    """Return a ROI's area as closed loops (of an oval: its box), and a remark if it has none, or is not quite that."""
+    from roifile import ROI_OPTIONS, ROI_SUBTYPE, ROI_TYPE
+
+    remark = ""
+    if roi.subtype in (ROI_SUBTYPE.TEXT, ROI_SUBTYPE.IMAGE):
+        return [], f"left out: it is a {roi.subtype.name.lower()} overlay"
+    if roi.multi_coordinates is not None:
+        loops = path_to_loops(roi.multi_coordinates)
+    elif roi.roitype in (ROI_TYPE.RECT, ROI_TYPE.OVAL):
+        left, top, right, bottom = _box(roi)
+        loops = [np.array([[left, top], [right, top], [right, bottom], [left, bottom]], np.int64)]
+        if roi.roitype == ROI_TYPE.RECT and roi.rounded_rect_arc_size > 0:
+            remark = "has rounded corners: taken as square"
+    elif roi.roitype in (ROI_TYPE.POLYGON, ROI_TYPE.FREEHAND, ROI_TYPE.TRACED):
+        loops = [np.asarray(roi.coordinates())]
+        if roi.options & ROI_OPTIONS.SPLINE_FIT:
+            remark = "is smoothed by a spline in ImageJ: taken with straight edges"
+    else:
+        return [], f"left out: a {roi.roitype.name.lower()} selection has no area"
+    loops = [loop for loop in loops if len(loop)]
+    if not all(np.isfinite(loop).all() for loop in loops):
+        return [], "left out: some of its coordinates are no numbers"
+    return loops, remark if loops else "left out: it is empty"
+
+
+def _box(roi: ImagejRoi) -> tuple[int, int, int, int]:
+    """Left, top, right, bottom of a rectangle or oval; ImageJ brings one at sub-pixel places to whole pixels."""
+    if not roi.subpixelrect:
+        # What is empty in the file is unwrapped to 65,536 by roifile.
+        width, height = (size if size < 1 << 16 else 0 for size in (roi.right - roi.left, roi.bottom - roi.top))
+        return roi.left, roi.top, roi.left + width, roi.top + height
+    left, top, width, height = np.clip(np.nan_to_num([roi.xd, roi.yd, roi.widthd, roi.heightd]), -1e9, 1e9)
+    return int(left), int(top), int(left) + int(np.ceil(width)), int(top) + int(np.ceil(height))
+
+
+def _paint(labels: Labels, roi: ImagejRoi, number: int) -> list[str]:
+    """Give a ROI's pixels that are still background its number; return remarks on what was not as it should be."""
+    from roifile import ROI_TYPE
+    from scipy import ndimage
+
+    loops, remark = _loops(roi)
+    remarks = [remark] if remark else []
+    if not loops:
+        return remarks
+    corners = np.concatenate(loops)
+    low, high, size = np.floor(corners.min(axis=0)), np.ceil(corners.max(axis=0)), np.array(labels.shape[::-1])
+    left, top = np.minimum(np.maximum(low, 0), size).astype(np.int64).tolist()
+    right, bottom = np.minimum(np.maximum(high, 0), size).astype(np.int64).tolist()
+    if left == right or top == bottom:
+        return [*remarks, f"left out: it {'is empty' if (low >= high).any() else 'lies outside the image'}"]
+    mask = fill([loop - (left, top) for loop in loops], bottom - top, right - left)
+    if roi.roitype == ROI_TYPE.OVAL:
+        mask &= _inside_oval(_box(roi), (left, top, right, bottom))
+    count = int(np.count_nonzero(mask))
+    if count == 0:
+        return [*remarks, "left out: no pixel's centre lies in it"]
+    if (low < 0).any() or (high > size).any():
+        remarks.append("reaches over the image's edge: cut off there")
+    spot = labels[top:bottom, left:right]
+    mask &= spot == 0
+    kept = int(np.count_nonzero(mask))
+    if kept == 0:
+        return [*remarks, "left out: it lies under earlier ROIs"]
+    if kept < count:
+        remarks.append(f"overlaps earlier ROIs: {count - kept} of its {count} pixels are theirs")
+    spot[mask] = number
+    if kept == count and roi.roitype == ROI_TYPE.TRACED:
+        return remarks  # the wand traces single pieces
+    pieces = ndimage.label(mask, np.ones((3, 3)))[1]
+    return [*remarks, f"lies in {pieces} pieces"] if pieces > 1 else remarks
+
+
+def _inside_oval(oval: tuple[int, int, int, int], part: tuple[int, int, int, int]) -> Mask:
+    """Tell which pixels of `part` have their centres in the ellipse that fits `oval`; both left, top, right, bottom."""
+    inside = []
+    for low, high, first, last in zip(oval[:2], oval[2:], part[:2], part[2:], strict=True):
+        radius = (high - low) / 2.0
+        distance = np.arange(first - low, last - low) - (radius - 0.5)
+        inside.append(distance * distance / (radius * radius))
+    return inside[0][np.newaxis, :] + inside[1][:, np.newaxis] <= 1.0
+
+
+def _checked_entries(archive: zipfile.ZipFile, path: Path) -> list[zipfile.ZipInfo]:
+    """List the ROIs in an archive that is safe to read."""
+    entries = archive.infolist()
+    for entry in entries:
+        parts = PurePosixPath(entry.filename.replace("\\", "/"))
+        if parts.is_absolute() or ".." in parts.parts:
+            raise ImageError(f"{path} is not safe: its entry {entry.filename!r} leads out of it; get the file anew")
+    rois = [entry for entry in entries if entry.filename.endswith(".roi") and "__MACOSX/" not in entry.filename]
+    size = sum(entry.file_size for entry in rois)
+    if size > _LARGEST_FILE:
+        raise ImageError(f"{path} would unpack to {size >> 20} MiB, too much for ROIs; get the file anew")
+    if entries and not rois:
+        raise ImageError(f"{path} holds no ROIs but {len(entries)} other files; give one that the ROI Manager saved")
+    return rois
+
+
+def _decode(data: bytes, name: str, path: Path) -> ImagejRoi:
+    """Decode one ROI; `name` is what it is called if it has no name of its own."""
+    from roifile import ImagejRoi
+
+    try:
+        roi = ImagejRoi.frombytes(data)
+    except (ValueError, TypeError, IndexError, OverflowError, MemoryError, struct.error) as error:
+        raise ImageError(f"cannot read the ROI {name} in {path}: {error}; save it again with ImageJ") from error
+    roi.name = roi.name or name
+    return roi
+
+
+def _entry_name(roi: ImagejRoi, taken: set[str]) -> str:
+    """Name a ROI's entry by the ROI; a name that is taken gets -1, -2, ... as in ImageJ."""
+    stem = re.sub(r'[\\/:*?"<>|\x00-\x1f]', "_", roi.name or "roi")
+    name, count = stem, 0
+    while name in taken:
+        count += 1
+        name = f"{stem}-{count}"
+    taken.add(name)
+    return name

@@ -1,0 +1,126 @@
+"""Options, fixtures and the display of the tests.
+
+``pytest`` runs what needs neither a window nor minutes; ``--window`` runs the tests that need ImageJ's window, and only
+those, because one process holds one ImageJ; ``--slow`` adds the slow ones; ``--fiji`` runs them all on that Fiji.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stormseg_ij import bridge
+
+REPOSITORY = Path(__file__).parents[1]
+_LEFT_OUT = pytest.StashKey[int]()
+_XVFB = pytest.StashKey["subprocess.Popen[bytes]"]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("stormseg_ij")
+    group.addoption("--window", action="store_true", help="run the tests that need ImageJ's window, and only those")
+    group.addoption("--slow", action="store_true", help="run the slow tests too")
+    group.addoption("--fiji", metavar="PATH", help="run on this Fiji (folder or endpoint) instead of ImageJ 1.54p")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--window") and sys.platform.startswith("linux") and not os.environ.get("DISPLAY"):
+        config.stash[_XVFB] = _start_xvfb()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    window, slow = config.getoption("--window"), config.getoption("--slow")
+    needs_window = [item for item in items if item.get_closest_marker("window")]
+    config.stash[_LEFT_OUT] = 0 if window else len(needs_window)
+    kept = needs_window if window else [item for item in items if not item.get_closest_marker("window")]
+    kept = [item for item in kept if slow or not item.get_closest_marker("slow")]
+    config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+    items[:] = kept
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if (xvfb := config.stash.get(_XVFB, None)) is not None:
+        xvfb.terminate()
+        xvfb.wait(timeout=10)
+        del os.environ["DISPLAY"]
+    left_out = config.stash.get(_LEFT_OUT, 0)
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if left_out and reporter is not None:
+        reporter.write_line(
+            f"{left_out} window tests were not run here: run pytest --window (needs Xvfb: apt-get install xvfb)"
+        )
+
+
+def _start_xvfb() -> subprocess.Popen[bytes]:
+    program = shutil.which("Xvfb")
+    if program is None:
+        raise pytest.UsageError("pytest --window needs a display: apt-get install xvfb")
+    read, write = os.pipe()
+    command = [program, "-displayfd", str(write), "-screen", "0", "1600x1200x24", "-nolisten", "tcp"]
+    xvfb = subprocess.Popen(command, pass_fds=[write], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    os.close(write)
+    with os.fdopen(read) as lines:
+        number = lines.readline().strip()
+    if not number:
+        raise pytest.UsageError(f"Xvfb did not start (exit status {xvfb.wait(timeout=10)}); try it by hand")
+    os.environ["DISPLAY"] = f":{number}"
+    return xvfb
+
+
+def screenshot(path: Path) -> None:
+    """Write what the display shows to a PNG file; ImageJ must run with its window."""
+    from scyjava import jimport
+
+    robot = jimport("java.awt.Robot")()
+    robot.waitForIdle()
+    screen = jimport("java.awt.Rectangle")(jimport("java.awt.Toolkit").getDefaultToolkit().getScreenSize())
+    jimport("javax.imageio.ImageIO").write(
+        robot.createScreenCapture(screen), "png", jimport("java.io.File")(str(path.resolve()))
+    )
+
+
+def run_python(code: str, *, timeout: float = 60.0, **environment: str | None) -> subprocess.CompletedProcess[str]:
+    """Run Python code in a new process; a value of None takes a variable out of its environment."""
+    merged: dict[str, Any] = {**os.environ, "PYTHONPATH": str(REPOSITORY), **environment}
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        env={name: value for name, value in merged.items() if value is not None},
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The repository's root."""
+    return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def ij(request: pytest.FixtureRequest) -> Iterator[bridge.ImageJ]:
+    """The one ImageJ of this process: headless, or with its window under ``--window``."""
+    imagej = bridge.start(request.config.getoption("--fiji"), headless=not request.config.getoption("--window"))
+    yield imagej
+    imagej.close()
+
+
+@pytest.fixture(name="screenshot", scope="session")
+def _screenshot(ij: bridge.ImageJ) -> Callable[[Path], None]:
+    """The function `screenshot`, once ImageJ's window is there."""
+    return screenshot
+
+
+@pytest.fixture(name="run_python", scope="session")
+def _run_python() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """The function `run_python`."""
+    return run_python

@@ -1,0 +1,198 @@
+"""Every subcommand as a user calls it: its output, its errors in one line, its exit code."""
+
+import csv
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tifffile
+
+from stormseg_ij import cli
+from stormseg_ij.image import Calibration, read_image, read_labels, write_labels, write_tiff
+
+
+@pytest.fixture
+def run(capsys, ij):
+    """Call `stormseg` in this process, ImageJ running; gives (exit code, standard output, standard error)."""
+
+    def call(*argv):
+        try:
+            code = cli.main([str(word) for word in argv])
+        except SystemExit as left:
+            code = left.code
+        output = capsys.readouterr()
+        return code, output.out, output.err
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def sample(repository):
+    return repository / "stormseg_ij" / "samples" / "tissue.tif"
+
+
+def one_line(text: str) -> str:
+    assert text.startswith("stormseg")
+    assert text.count("\n") == 1
+    return text
+
+
+def test_help_names_every_subcommand(run):
+    code, out, _ = run("--help")
+    assert code == 0
+    for name in (
+        "segment",
+        "preprocess",
+        "labels-to-rois",
+        "rois-to-labels",
+        "measure",
+        "evaluate",
+        "simulate",
+        "train",
+    ):
+        assert f"\n    {name}" in out
+        assert run(name, "--help")[0] == 0
+
+
+def test_segment_then_evaluate_then_measure(run, sample, tmp_path):
+    code, out, err = run("segment", sample, "-o", tmp_path / "out")
+    assert (code, err) == (0, "")
+    assert "nuclei in" in out
+    for ending in ("_rois.zip", "_measurements.csv", "_overlay.png"):
+        assert str(tmp_path / "out" / f"tissue{ending}") in out
+    labels, rois = (tmp_path / "out" / f"tissue{ending}" for ending in ("_labels.tif", "_rois.zip"))
+    code, out, _ = run("evaluate", rois, labels, "--json", tmp_path / "scores.json")
+    assert code == 0
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    assert scores["images"][0]["f1"] == scores["mean"]["f1"] == scores["pooled"]["f1"] == 1.0
+    assert scores["images"][0]["hausdorff_px"] == 0.0
+    code, _, _ = run("measure", rois, sample, "-o", tmp_path / "table.csv")
+    assert code == 0
+    with (tmp_path / "table.csv").open() as one, (tmp_path / "out" / "tissue_measurements.csv").open() as two:
+        by_rois, by_segment = list(csv.DictReader(one)), list(csv.DictReader(two))
+    assert [row["Area"] for row in by_rois] == [row["Area"] for row in by_segment]
+
+
+def test_outputs_are_refused_before_the_work_and_kept(run, sample, tmp_path):
+    (tmp_path / "tissue_run.json").write_text("mine")
+    code, _out, err = run("segment", sample, "-o", tmp_path)
+    assert code == 1
+    assert "tissue_run.json exists; give --overwrite" in one_line(err)
+    assert (tmp_path / "tissue_run.json").read_text() == "mine"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_two_inputs_of_one_stem_are_refused(run, sample, tmp_path):
+    other = tmp_path / "b" / "tissue.png"
+    code, _, err = run("segment", sample, other, "-o", tmp_path / "out")
+    assert code == 2
+    assert "would write the same files" in one_line(err)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_bad_image_does_not_stop_the_others(run, sample, tmp_path):
+    bad = tmp_path / "bad.tif"
+    tifffile.imwrite(bad, np.full((4, 4), np.nan, np.float32))
+    code, out, err = run("segment", bad, sample, "-o", tmp_path / "out", "--size", "128")
+    assert code == 1
+    assert "16 pixels that are NaN" in err
+    assert "tissue.tif:" in out
+    assert (tmp_path / "out" / "tissue_rois.zip").is_file()
+
+
+def test_plane_of_a_stack(run, sample, tmp_path):
+    pixels = read_image(sample).pixels
+    tifffile.imwrite(tmp_path / "stack.tif", np.stack([np.zeros_like(pixels), pixels]), imagej=True)
+    code, _, err = run("segment", tmp_path / "stack.tif", "-o", tmp_path / "out")
+    assert code == 1
+    assert "a stack of 2 planes; choose one with --plane 1 to 2" in one_line(err)
+    code, out, err = run("segment", tmp_path / "stack.tif", "-o", tmp_path / "out", "--plane", "2", "--size", "300")
+    assert code == 0
+    assert "plane 2 of 2" in one_line(err)
+    assert " 0 nuclei" not in out
+
+
+def test_preprocess(run, sample, tmp_path):
+    code, out, err = run("preprocess", sample, "-o", tmp_path / "small.tif", "--size", 128, "--blur", 2, "--equalize")
+    assert (code, err) == (0, "")
+    small = read_image(tmp_path / "small.tif")
+    assert small.shape == (128, 128)
+    assert small.calibration == Calibration(0.64, 0.64, "micron")
+    assert "128 x 128, uint8" in out
+    code, _, err = run("preprocess", sample, "-o", tmp_path / "small.tif")
+    assert code == 1
+    assert "exists; give --overwrite" in one_line(err)
+
+
+def test_labels_to_rois_and_back(run, tmp_path):
+    labels = np.zeros((30, 40), np.int32)
+    labels[2:9, 3:11], labels[20:, 30:] = 3, 70_000
+    write_labels(tmp_path / "a.tif", labels)
+    write_tiff(tmp_path / "like.tif", np.zeros((30, 40), np.uint8), calibration=Calibration(0.5, 0.5, "nm"))
+    assert run("labels-to-rois", tmp_path / "a.tif", "-o", tmp_path / "a.zip")[:2] == (0, f"{tmp_path}/a.zip: 2 ROIs\n")
+    code, _, err = run("rois-to-labels", tmp_path / "a.zip", "--like", tmp_path / "like.tif", "-o", tmp_path / "b.tif")
+    assert (code, err) == (0, "")
+    np.testing.assert_array_equal(read_labels(tmp_path / "b.tif")[0], labels)
+    assert read_image(tmp_path / "b.tif").calibration == Calibration(0.5, 0.5, "nm")
+
+
+def test_simulate_and_train(run, tmp_path):
+    assert run("simulate", tmp_path / "d", "--count", 4, "--size", 128, "--diameter", 20, "--no-localizations")[0] == 0
+    words = ["--epochs", 1, "--steps", 1, "--batch", 1, "--patch", 32, "--rays", 8, "--validation", 0.5]
+    code, out, err = run("train", tmp_path / "d", "-o", tmp_path / "m", *words)
+    assert (code, err) == (0, "")
+    assert "epoch 1/1: loss" in out
+    code, out, err = run("segment", tmp_path / "d" / "images" / "tissue_0_0000.tif", "-o", tmp_path / "o",
+                         "--model", tmp_path / "m", "--size", 64)  # fmt: skip
+    assert code == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        ((), 2, "SUBCOMMAND"),
+        (("segmnt",), 2, "segmnt"),
+        (("segment", "x.tif"), 2, "-o/--output"),
+        (("segment", "x.tif", "-o", "out", "--blurr", "2"), 2, "--blurr"),
+        (("segment", "x.tif", "-o", "out", "--blur", "x"), 2, "--blur 'x': give a number from 0 to 100"),
+        (("segment", "x.tif", "-o", "out", "--probability", "2"), 2, "--probability '2': give a number from 0 to 1"),
+        (("segment", "x.tif", "-o", "out", "--size", "big"), 2, "or 'auto'"),
+        (("segment", "x.tif", "-o", "out", "--plane", "0"), 2, "--plane '0': give a whole number of at least 1"),
+        (("segment", "x.tif", "-o", "out", "--nms", "nan"), 2, "--nms 'nan'"),
+        (("segment", "x.tif", "-o", "out"), 1, "no file x.tif; check the name"),
+        (("segment", "x.tif", "-o", "out", "--model", "nope"), 1, "no model 'nope'; give a model folder or one of"),
+        (("preprocess", "x.tif", "-o", "y.tif"), 1, "no file x.tif"),
+        (("measure", "x.zip", "x.tif", "-o", "y.csv"), 1, "no file x.tif"),
+        (("labels-to-rois", "x.tif", "-o", "y.zip"), 1, "no file x.tif"),
+        (("evaluate", "x.tif", "y.tif"), 1, "x.tif"),
+        (("evaluate", "x.tif", "y.tif", "--iou", "1.5"), 2, "--iou '1.5'"),
+        (("train", "nowhere", "-o", "m"), 1, "nowhere"),
+        (("simulate", "d", "--kind", "fish"), 2, "--kind 'fish': choose from tissue, cell"),
+        (("doctor", "--fiji", "/no/such/Fiji"), 1, "/no/such/Fiji"),
+    ],
+)
+def test_wrong_calls_are_one_line(run, tmp_path, monkeypatch, words, code, message):
+    monkeypatch.chdir(tmp_path)
+    got, out, err = run(*words)
+    assert got == code
+    assert message in (one_line(err) if words[:1] != ("doctor",) else out)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_ctrl_c_is_one_line(run, monkeypatch, tmp_path):
+    def stopped(folder, settings):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("stormseg_ij.simulate.write_dataset", stopped)
+    code, _, err = run("simulate", tmp_path / "d")
+    assert code == 1
+    assert "stopped" in one_line(err)
+
+
+def test_help_and_version_in_a_fresh_process_load_no_engine():
+    code = "import sys; from stormseg_ij.cli import main\ntry: main(['segment', '--help'])\nexcept SystemExit: pass\n"
+    code += "print(sorted({'jpype', 'scyjava', 'tensorflow', 'keras', 'stardist', 'numpy'} & set(sys.modules)))"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.splitlines()[-1] == "[]"

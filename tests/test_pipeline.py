@@ -1,0 +1,172 @@
+"""The main job on a shipped image, with the real ImageJ and the shipped model."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from stormseg_ij import metrics, models, pipeline, rois
+from stormseg_ij.errors import ImageError
+from stormseg_ij.image import Calibration, Image, read_image, read_labels
+from stormseg_ij.preprocess import preprocess
+from stormseg_ij.settings import PreprocessSettings, SegmentSettings
+from stormseg_ij.simulate import simulate
+
+
+@pytest.fixture(scope="module")
+def model():
+    return models.load("stardist-storm")
+
+
+@pytest.fixture(scope="module")
+def scene():
+    result = simulate(np.random.default_rng([8, 0, sum(b"tissue")]), kind="tissue", size=512)
+    return Image(result.image, "scene", Calibration(0.16, 0.16, "micron")), result.labels
+
+
+@pytest.fixture(scope="module")
+def found(ij, model, scene):
+    return pipeline.segment(scene[0], SegmentSettings(), ij=ij, model=model)
+
+
+def test_the_shipped_sample_is_the_simulated_scene(scene, repository):
+    sample = read_image(repository / "stormseg_ij" / "samples" / "tissue.tif")
+    np.testing.assert_array_equal(sample.pixels, scene[0].pixels)
+
+
+def test_the_shipped_model_finds_simulated_nuclei(found, scene):
+    score = metrics.score(found.labels, scene[1], iou=0.5)
+    assert score.f1 > 0.8
+    assert found.count == len(found.scores) == len(np.unique(found.labels)) - 1
+    assert all(0.5 <= value <= 1.0 for value in found.scores.values())
+
+
+def test_small_nuclei_are_removed_by_the_mean_area_of_the_image(ij, model, scene):
+    kept = pipeline.segment(scene[0], SegmentSettings(min_area_fraction=0.9), ij=ij, model=model)
+    area = np.bincount(kept.labels.ravel())[1:]
+    everything = pipeline.segment(scene[0], SegmentSettings(min_area_fraction=0.0), ij=ij, model=model)
+    whole = np.bincount(everything.labels.ravel())[1:]
+    assert area.min() >= 0.9 * whole.mean()
+    assert kept.count == (whole >= 0.9 * whole.mean()).sum() < everything.count
+
+
+def test_the_scale_is_found_for_small_and_large_nuclei(ij, model):
+    sizes = {}
+    for diameter in (30.0, 120.0):
+        result = simulate(np.random.default_rng(3), kind="cell", size=600, diameter=diameter)
+        run = pipeline.segment(Image(result.image, "x"), SegmentSettings(), ij=ij, model=model).run
+        sizes[diameter] = run["settings"]["used"]["size"]
+    wanted = model.info.nucleus_diameter_px
+    for diameter, size in sizes.items():
+        assert size / 600 * diameter == pytest.approx(wanted, rel=0.35)
+
+
+def test_a_given_size_and_thresholds_are_used(ij, model, scene):
+    settings = SegmentSettings(size=200, blur=0.5, probability=0.6, nms=0.2)
+    used = pipeline.segment(scene[0], settings, ij=ij, model=model).run["settings"]["used"]
+    assert (used["size"], used["blur"], used["probability"], used["nms"]) == (200, 0.5, 0.6, 0.2)
+
+
+def test_pixels_reach_the_network_in_their_own_type(ij, model, scene, monkeypatch):
+    seen = []
+    normalize = type(model.info).normalize
+    monkeypatch.setattr(
+        type(model.info), "normalize", lambda self, pixels: seen.append(pixels.dtype) or normalize(self, pixels)
+    )
+    for dtype in (np.uint8, np.uint16, np.float32):
+        pipeline.segment(
+            scene[0].with_pixels(scene[0].pixels.astype(dtype)), SegmentSettings(size=128), ij=ij, model=model
+        )
+    assert seen == [np.uint8, np.uint16, np.float32]
+
+
+def test_8_and_16_bit_of_the_same_image_give_the_same_nuclei(ij, model, scene, found):
+    bright = scene[0].with_pixels(scene[0].pixels.astype(np.uint16) * 257)
+    other = pipeline.segment(bright, SegmentSettings(), ij=ij, model=model)
+    assert metrics.score(other.labels, found.labels, iou=0.8).f1 > 0.9
+
+
+@pytest.mark.parametrize("level", [0, 7])
+def test_an_image_without_contrast_gives_no_nuclei_and_says_so(ij, model, level, tmp_path):
+    flat = Image(np.full((100, 120), level, np.uint8), "flat")
+    result = pipeline.segment(flat, SegmentSettings(), ij=ij, model=model)
+    assert result.count == 0
+    assert f"every pixel of the image is {level}" in result.notes[-1]
+    paths = result.save(tmp_path)
+    assert rois.read_rois(paths["rois"]) == []
+    assert paths["measurements"].read_text().count("\n") == 1
+
+
+def test_very_small_and_odd_images_work(ij, model):
+    rng = np.random.default_rng(0)
+    for shape in ((1, 1), (3, 50), (17, 9)):
+        result = pipeline.segment(
+            Image(rng.integers(0, 255, shape, np.uint8), "odd"), SegmentSettings(), ij=ij, model=model
+        )
+        assert result.labels.shape == shape
+
+
+def test_save_writes_what_belongs_together(found, scene, tmp_path):
+    paths = found.save(tmp_path / "out put")
+    assert {path.name for path in (tmp_path / "out put").iterdir()} == {
+        "scene_labels.tif", "scene_rois.zip", "scene_measurements.csv", "scene_overlay.png", "scene_run.json",
+    }  # fmt: skip
+    labels, notes = read_labels(paths["labels"])
+    np.testing.assert_array_equal(labels, found.labels)
+    assert notes == ()
+    entries = rois.read_rois(paths["rois"])
+    assert len(entries) == found.count
+    back, problems = rois.rois_to_labels(entries, labels.shape)
+    np.testing.assert_array_equal(back, labels)
+    assert problems == ()
+    assert len(paths["measurements"].read_text().splitlines()) == found.count + 1
+    run = json.loads(paths["run"].read_text())
+    assert run["nuclei"] == found.count
+    assert run["model"]["sha256"] == models.load("stardist-storm").sha256
+    assert run["settings"]["asked"] == json.loads(json.dumps(SegmentSettings().as_dict()))
+    assert {"tensorflow", "stardist", "imagej", "stormseg_ij"} <= set(run["versions"])
+    assert set(run["seconds"]) >= {"preprocess", "network", "postprocess"}
+    overlay = read_image(paths["overlay"])
+    assert min(overlay.shape) >= 1024
+
+
+def test_existing_results_are_kept_unless_overwrite(found, tmp_path):
+    (tmp_path / "scene_rois.zip").write_text("mine")
+    with pytest.raises(ImageError, match=r"scene_rois\.zip exists; give --overwrite"):
+        found.save(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["scene_rois.zip"]
+    assert (tmp_path / "scene_rois.zip").read_text() == "mine"
+    found.save(tmp_path, overwrite=True)
+    assert len(rois.read_rois(tmp_path / "scene_rois.zip")) == found.count
+
+
+def test_a_failed_write_leaves_no_file(found, tmp_path, monkeypatch):
+    def broken(path, table):
+        raise ImageError("disk full")
+
+    monkeypatch.setattr("stormseg_ij.measure.write_csv", broken)
+    with pytest.raises(ImageError, match="disk full"):
+        found.save(tmp_path)
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+def test_overlay_outlines_are_where_labels_are():
+    labels = np.zeros((50, 60), np.int32)
+    labels[10:20, 30:40] = 1
+    rgb = pipeline.overlay(np.zeros((50, 60), np.uint8), labels)
+    coloured = np.ptp(rgb, axis=2) > 0
+    factor = rgb.shape[0] // 50
+    rows, columns = np.nonzero(coloured)
+    assert (rows.min() // factor, rows.max() // factor) == (10, 19)
+    assert (columns.min() // factor, columns.max() // factor) == (30, 39)
+
+
+def test_the_network_sees_what_imagej_made(ij, model, scene):
+    small = preprocess(scene[0], PreprocessSettings(size=256, blur=1.0), ij)
+    pixels = model.info.normalize(small.pixels)
+    candidates = model.predict(pixels, probability=0.5, nms=0.3)
+    direct = pipeline.segment(scene[0], SegmentSettings(size=256, blur=1.0), ij=ij, model=model)
+    assert 0 < direct.count <= len(candidates.scores)
+    assert set(np.round(list(direct.scores.values()), 5)) <= set(np.round(candidates.scores.astype(float), 5))
+    assert dataclasses.asdict(small)["scale"] == (0.5, 0.5)
