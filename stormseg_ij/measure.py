@@ -54,9 +54,10 @@ def measure(labels: Labels, image: Image, *, scores: Mapping[int, float] | None 
     Notes
     -----
     ImageJ's own peculiarities are kept, so that a number does not depend on who measured it: Major, Minor and what
-    follows from them are 0, infinite or NaN where the pixel is not square by 1 % or more; Mode of a 32-bit image comes
-    from a histogram of 256 bins; the perimeter of a nucleus with holes or several pieces is the sum over all outlines;
-    Skew and Kurt are NaN where all pixels are equal, as are XM and YM where all are 0 in a 16-bit image.
+    follows from them are 0, infinite or NaN where the pixel is not square by 1 % or more, and off by a few percent for
+    some mirror-symmetric nuclei of few pixels; Mode of a 32-bit image comes from a histogram of 256 bins; the perimeter
+    of a nucleus with holes or several pieces is the sum over all outlines; Skew and Kurt are NaN where all pixels are
+    equal, as are XM and YM where all are 0 in a 16-bit image.
     """
     if labels.shape != image.shape:
         raise ImageError(f"labels are {labels.shape}, the image {image.name} is {image.shape} (Y, X); give a pair")
