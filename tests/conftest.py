@@ -16,10 +16,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from stormseg_ij import bridge, installation
 
 REPOSITORY = Path(__file__).parents[1]
+
+# Where CI is set, the examples are the same in every run; elsewhere each run tries new ones.
+settings.register_profile("ci", derandomize=True, deadline=None)
+if os.environ.get("CI"):
+    settings.load_profile("ci")
 _LEFT_OUT = pytest.StashKey[int]()
 _XVFB = pytest.StashKey["subprocess.Popen[bytes]"]()
 

@@ -53,7 +53,7 @@ def test_geometry_against_a_slow_reference(labels):
         covariance = np.cov(x, y, bias=True)
         moments = np.linalg.eigvalsh(covariance + np.eye(2) / 12.0)
         assert table["Major"][row] * table["Minor"][row] == pytest.approx(4.0 * len(x) / np.pi)
-        if abs(covariance[0, 1]) > 1e-9:  # else rounding decides in ImageJ's own fit: test_rois_imagej.py holds us to it
+        if abs(covariance[0, 1]) > 1e-9:  # else rounding decides in ImageJ's fit, see test_rois_imagej.py
             assert table["AR"][row] == pytest.approx(np.sqrt(moments[1] / moments[0]), rel=1e-3)
 
 
