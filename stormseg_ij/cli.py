@@ -7,10 +7,10 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
 import stormseg_ij
 from stormseg_ij import settings as options
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from stormseg_ij.image import Labels
     from stormseg_ij.models import Model
 
+T = TypeVar("T")
 Handler = Callable[[argparse.Namespace], int]
 
 
@@ -194,7 +195,9 @@ def _segment(arguments: argparse.Namespace) -> int:
         raise ImageError(f"no file {missing[0]}; check the name")
     ij = _start(arguments)
     model = models.load(settings.model)
-    failed = [path for path in _progress(arguments.images) if not _segment_one(path, settings, arguments, ij, model)]
+    failed = [
+        path for path in _progress(arguments.images, "image") if not _segment_one(path, settings, arguments, ij, model)
+    ]
     return 1 if failed else 0
 
 
@@ -211,22 +214,29 @@ def _segment_one(
         result = pipeline.segment(image, settings, ij=ij, model=model)
         paths = result.save(arguments.output, overwrite=arguments.overwrite)
     except StormsegError as error:
-        print(f"stormseg: {error}", file=sys.stderr)
+        _line(f"stormseg: {error}", error=True)
         return False
-    _say(result.notes, path.name)
+    for note in result.notes:
+        _line(f"stormseg: {path.name}: {note}", error=True)
     nuclei = "1 nucleus" if result.count == 1 else f"{result.count} nuclei"
-    print(f"{path.name}: {nuclei} in {time.perf_counter() - start:.1f} s")
+    _line(f"{path.name}: {nuclei} in {time.perf_counter() - start:.1f} s")
     for key in ("rois", "measurements", "overlay"):
-        print(f"  {key + ':':14}{paths[key]}")
+        _line(f"  {key + ':':14}{paths[key]}")
     return True
 
 
-def _progress(paths: Sequence[Path]) -> Any:  # noqa: ANN401 (tqdm is untyped)
-    if len(paths) == 1:
-        return paths
+def _progress(steps: Iterable[T], unit: str) -> Iterable[T]:
+    """Show a bar while stepping through, in a terminal only; lines written meanwhile go through `_line`."""
     from tqdm import tqdm
 
-    return tqdm(paths, unit="image", disable=None)
+    return cast("Iterable[T]", tqdm(steps, unit=unit, disable=None, leave=False))
+
+
+def _line(text: str, *, error: bool = False) -> None:
+    """Print a line above the bar, if there is one."""
+    from tqdm import tqdm
+
+    tqdm.write(text, file=sys.stderr if error else sys.stdout)
 
 
 def _preprocess(arguments: argparse.Namespace) -> int:
@@ -323,7 +333,7 @@ def _simulate(arguments: argparse.Namespace) -> int:
     from stormseg_ij.simulate import write_dataset
 
     settings: options.SimulateSettings = _settings(arguments)
-    written = write_dataset(arguments.output, settings)
+    written = write_dataset(arguments.output, settings, track=lambda numbers: _progress(numbers, "image"))
     print(f"{arguments.output}: {len(written)} images of kind {settings.kind}")
     return 0
 

@@ -7,6 +7,7 @@ unlabelled, and in the noise mask.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,7 +96,9 @@ def simulate(rng: Generator, *, kind: str, size: int, diameter: float | None = N
     return Simulation(image, labels, noise, _table(rng, points), _PIXEL_SIZE_NM)
 
 
-def write_dataset(folder: Path, settings: SimulateSettings) -> list[Path]:
+def write_dataset(
+    folder: Path, settings: SimulateSettings, *, track: Callable[[range], Iterable[int]] = iter
+) -> list[Path]:
     """Write `settings.count` simulated images as `images`, `labels`, `noise` and `localizations` with equal stems.
 
     Parameters
@@ -104,6 +107,8 @@ def write_dataset(folder: Path, settings: SimulateSettings) -> list[Path]:
         Made if it is not there.
     settings : SimulateSettings
         Image i depends on the seed, the kind and i only, not on the count.
+    track : callable, optional
+        Is handed the range of images and gives it back one by one: a progress bar.
 
     Returns
     -------
@@ -116,7 +121,7 @@ def write_dataset(folder: Path, settings: SimulateSettings) -> list[Path]:
         If the folder cannot be written to.
     """
     images = []
-    for index in range(settings.count):
+    for index in track(range(settings.count)):
         rng = np.random.default_rng([settings.seed, index, sum(settings.kind.encode())])
         result = simulate(rng, kind=settings.kind, size=settings.size, diameter=settings.diameter)
         stem = f"{settings.kind}_{settings.seed}_{index:04d}"

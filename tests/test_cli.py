@@ -183,7 +183,7 @@ def test_wrong_calls_are_one_line(run, tmp_path, monkeypatch, words, code, messa
 
 
 def test_ctrl_c_is_one_line(run, monkeypatch, tmp_path):
-    def stopped(folder, settings):
+    def stopped(folder, settings, *, track):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("stormseg_ij.simulate.write_dataset", stopped)
