@@ -160,7 +160,7 @@ def _checked_number(option_field: dataclasses.Field[Any], value: Any, kind: type
         raise SettingsError(wanted)
     low, high, above = meta["minimum"], meta["maximum"], meta["above"]
     inside = (low is None or number >= low) and (high is None or number <= high) and (above is None or number > above)
-    if math.isnan(number) or not inside:
+    if not math.isfinite(number) or not inside:
         raise SettingsError(wanted)
     return number  # type: ignore[no-any-return]
 
@@ -215,11 +215,11 @@ class SegmentSettings(Settings):
     )  # fmt: skip
     equalize: bool = option(False, "equalize the histogram, normalized, as Enhance Contrast does")
     probability: float | None = option(
-        None, "least probability of a nucleus; the model's own without it", minimum=0.0, maximum=1.0
+        None, "least probability of a nucleus; the model's own without it", minimum=0.05, maximum=1.0
     )
     nms: float | None = option(
         None, "overlap (IoU) above which the less probable of two nuclei goes; the model's own without it",
-        minimum=0.0, maximum=1.0,
+        minimum=0.0, maximum=0.9,
     )  # fmt: skip
     min_area_fraction: float = option(
         0.25, "remove nuclei smaller than this fraction of the image's mean nucleus area", minimum=0.0, maximum=1.0
@@ -249,19 +249,26 @@ class TrainSettings(Settings):
     epochs: int = option(400, "number of epochs", minimum=1)
     steps: int = option(300, "batches per epoch", minimum=1)
     batch: int = option(2, "patches per batch", minimum=1)
-    patch: int = option(128, "side of a patch in pixels, a multiple of 16", minimum=32, maximum=1024)
+    patch: int = option(128, "side of a patch in pixels, a multiple of 8 x grid", minimum=32, maximum=1024)
     learning_rate: float = option(1e-4, "learning rate of Adam", above=0.0)
     cosine: bool = option(False, "let the learning rate fall along a cosine instead of staying constant")
     rays: int = option(32, "rays of a star-convex polygon", minimum=8, maximum=256)
-    grid: int = option(2, "the network predicts at every second pixel with 2, at each with 1", minimum=1, maximum=4)
+    grid: str = option("2", "the network predicts at every 1st, 2nd or 4th pixel", choices=("1", "2", "4"))
     diameter: float = option(
         32.0, "mean nucleus diameter in pixels to which the images are rescaled", minimum=8.0, maximum=256.0
     )
     blur: float = option(0.0, "sigma of the Gaussian blur in pixels after rescaling", minimum=0.0, maximum=100.0)
     gamma: float = option(1.0, "exponent of the normalised gray values", above=0.0, maximum=4.0)
     validation: float = option(0.1, "fraction of the images kept for validation", minimum=0.01, maximum=0.9)
-    seed: int = option(0, "the same seed gives the same patches", minimum=0)
+    seed: int = option(0, "the same seed gives the same patches", minimum=0, maximum=2**32 - 1)
     resume: bool = option(False, "go on from the checkpoint in the model folder")
+
+    def __post_init__(self) -> None:
+        """Check also that the patch fits the network."""
+        super().__post_init__()
+        step = 8 * int(self.grid)
+        if self.patch % step:
+            raise SettingsError(f"--patch {self.patch} does not fit --grid {self.grid}; give a multiple of {step}")
 
 
 @dataclass(frozen=True)

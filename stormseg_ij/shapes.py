@@ -116,13 +116,13 @@ def place_nuclei(rng: Generator, field: Mask, places: list[Placement], *, most_o
     Returns
     -------
     ndarray of int32, shape (Y, X)
-        Labels 1..N, each one piece without holes.
+        Labels 1..N, each one piece (8 neighbours) without holes.
     """
     from scipy import ndimage
 
     labels = np.zeros(field.shape, np.int32)
     depth = np.zeros(field.shape, np.float32)
-    for place in places:
+    for number, place in enumerate(places, start=1):
         rows, columns, mask = nucleus_mask(rng, place, (field.shape[0], field.shape[1]))
         if mask.sum() < 30:
             continue
@@ -132,7 +132,7 @@ def place_nuclei(rng: Generator, field: Mask, places: list[Placement], *, most_o
         own = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1].astype(np.float32)
         own /= own.max()
         won = mask & (own > depth[rows, columns])
-        taken[won] = int(labels.max()) + 1
+        taken[won] = number
         depth[rows, columns][won] = own[won]
     return _whole_pieces(np.where(field, labels, 0), gap_px)
 

@@ -238,13 +238,22 @@ def _stray_density(rng: Generator, labels: Labels, diameter: float) -> tuple[Den
             rows, columns, drawn = shapes.nucleus_mask(rng, place, (shape[0], shape[1]))
             if not drawn.any():
                 continue
-            blob = np.zeros(shape)
             grain = _field(rng, drawn.shape, max(0.06 * diameter, 0.7))
-            blob[rows, columns] = drawn * np.exp(rng.uniform(0.2, 1.2) * grain)
+            texture = drawn * np.exp(rng.uniform(0.2, 1.2) * grain)
             level = rng.uniform(0.02, 0.22) if what == "dim" else rng.uniform(0.1, 1.2)
-            blob = ndimage.gaussian_filter(blob, rng.uniform(0.02, 0.1) * diameter * relative) * level
-            density += blob
-            mask |= blob > 0.15 * level
+            sigma = rng.uniform(0.02, 0.1) * diameter * relative
+            reach = int(4.0 * sigma + 0.5)  # where the filter ends
+            box = tuple(
+                slice(max(part.start - reach, 0), min(part.stop + reach, side))
+                for part, side in zip((rows, columns), shape, strict=True)
+            )
+            blob = np.zeros(density[box].shape)
+            blob[rows.start - box[0].start :, columns.start - box[1].start :][: drawn.shape[0], : drawn.shape[1]] = (
+                texture
+            )
+            blob = ndimage.gaussian_filter(blob, sigma) * level
+            density[box] += blob
+            mask[box] |= blob > 0.15 * level
     return density * (labels == 0), mask & (labels == 0)
 
 
@@ -303,10 +312,10 @@ def _table(rng: Generator, points: NDArray[np.float64]) -> NDArray[np.float32]:
     number = len(points)
     photons = rng.lognormal(np.log(800.0), 0.5, number)
     uncertainty = 300.0 / np.sqrt(photons)  # nm: the precision of a 300 nm wide spot improves with photons
-    frame = np.sort(rng.integers(1, 20_001, number))
-    return np.column_stack(
-        [frame, points[:, 1] * _PIXEL_SIZE_NM, points[:, 0] * _PIXEL_SIZE_NM, photons, uncertainty]
-    ).astype(np.float32)
+    frame = rng.integers(1, 20_001, number)
+    order = np.argsort(frame, kind="stable")
+    places = points[:, ::-1] * _PIXEL_SIZE_NM  # x, y
+    return np.column_stack([frame, places, photons, uncertainty])[order].astype(np.float32)
 
 
 def _write_localizations(path: Path, table: NDArray[np.float32]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,15 +13,17 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from stormseg_ij.errors import ImageError, ModelError
+from stormseg_ij.errors import ImageError, ModelError, SettingsError
 from stormseg_ij.image import SUFFIXES, Labels, read_image, read_labels
+from stormseg_ij.models import stardist
 from stormseg_ij.models.info import ModelInfo
-from stormseg_ij.models.stardist import Batch, EpochReport
-from stormseg_ij.settings import TrainSettings
+from stormseg_ij.models.stardist import Batch, EpochReport, TrainingState
+from stormseg_ij.settings import TrainSettings, flag
 
 _SMALLEST_SCALE, _LARGEST_SCALE = 0.5, 1.5
 _FOREGROUND_FRACTION = 0.9  # stardist's own default: most patches are centred on a nucleus
 _VALIDATION_PATCHES = 32
+_CHANGEABLE = ("epochs", "steps", "learning_rate", "cosine")  # on resuming; the rest would make it another training
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,7 @@ def train(data: Path, folder: Path, settings: TrainSettings) -> Iterator[EpochRe
     folder : Path
         Of the model. An existing model there is refused unless ``settings.resume``.
     settings : TrainSettings
+        On resuming, those of the checkpoint count where none are given (`resumed`).
 
     Yields
     ------
@@ -65,48 +70,108 @@ def train(data: Path, folder: Path, settings: TrainSettings) -> Iterator[EpochRe
     ImageError
         If the data is missing, incomplete or has too few images.
     ModelError
-        If a model stands in `folder` already, or there is nothing to resume.
+        If a model stands in `folder` already, there is nothing to resume, the checkpoint is damaged, or `folder`
+        cannot be written.
+    SettingsError
+        If a setting contradicts that of the checkpoint.
 
     References
     ----------
     Mela & Liu 2021, Methods, "Neural network implementation" (flips, rotations by 90 and 270 degrees, scaling
     by 0.5 to 1.5), "StarDist" (batch 2, patches of 128, 32 rays) and "Network training and testing".
     """
-    from stormseg_ij.models import stardist
-
-    if settings.patch % 16:
-        raise ModelError(f"--patch {settings.patch} does not fit the network; give a multiple of 16")
-    resumable = (folder / "checkpoint" / "state.json").is_file()
-    if settings.resume and not resumable:
-        raise ModelError(f"{folder} holds no checkpoint; leave out --resume to start from the beginning")
-    if not settings.resume and (folder / "config.json").exists():
-        raise ModelError(f"{folder} holds a model already; give --resume to go on, or another folder")
+    state = _begin(folder, settings)
+    settings = state.settings
     info = ModelInfo("stardist", settings.diameter, gamma=settings.gamma, blur_px=settings.blur)
     examples = read_examples(data, info)
-    number = max(1, round(settings.validation * len(examples)))
+    if len(examples) < 2:
+        count = len(_images(data))
+        images = f"{count} image{'s' if count != 1 else ''}, {len(examples)} of them with nuclei"
+        raise ImageError(f"{data} has {images}; training needs at least 2 with nuclei")
+    number = min(max(1, round(settings.validation * len(examples))), len(examples) - 1)
     order = np.random.default_rng([settings.seed, 1]).permutation(len(examples))
     kept, used = [examples[i] for i in order[:number]], [examples[i] for i in order[number:]]
-    if not used:
-        raise ImageError(f"{data} has {len(examples)} images with nuclei; training needs at least 2")
     rng = np.random.default_rng([settings.seed, 2])
     validation = sample_batch(rng, kept, info, patch=settings.patch, number=_VALIDATION_PATCHES)
-    folder.mkdir(parents=True, exist_ok=True)
-    info.write(folder)
+    _make_writable(folder)
 
     def batches(epoch: int, step: int) -> Batch:
         own = np.random.default_rng([settings.seed, 3, epoch, step])
         return sample_batch(own, used, info, patch=settings.patch, number=settings.batch)
 
-    yield from stardist.train(folder, settings, batches, validation)
+    yield from stardist.train(folder, state, info, batches, validation)
+
+
+def resumed(given: TrainSettings, stored: TrainSettings) -> TrainSettings:
+    """Return the settings with which a training goes on.
+
+    Parameters
+    ----------
+    given : TrainSettings
+        Of the resuming command. A value that equals its default counts as not given.
+    stored : TrainSettings
+        Of the checkpoint. Given epochs, steps, learning rate and cosine replace them.
+
+    Raises
+    ------
+    SettingsError
+        If another given value differs: the training would no longer be one.
+
+    Examples
+    --------
+    >>> resumed(TrainSettings(epochs=9), TrainSettings(epochs=5, rays=16)).as_dict() == TrainSettings(
+    ...     epochs=9, rays=16
+    ... ).as_dict()
+    True
+    """
+    values = stored.as_dict()
+    for option_field in dataclasses.fields(given):
+        name, value = option_field.name, getattr(given, option_field.name)
+        if name == "resume" or value in (option_field.default, values[name]):
+            continue
+        if name not in _CHANGEABLE:
+            begun = f"this model was begun with {values[name]}"
+            raise SettingsError(f"{flag(name)} {value}: {begun}; leave it out, or train into another folder")
+        values[name] = value
+    return TrainSettings(**values)
+
+
+def _begin(folder: Path, settings: TrainSettings) -> TrainingState:
+    """Return a new state or that of the checkpoint; refuse to overwrite a model."""
+    try:
+        if folder.is_file():
+            raise ModelError(f"{folder} is a file; give a folder for the model")
+        resumable = TrainingState.file(folder).exists()
+        complete = (folder / "config.json").exists() and any(folder.glob("*.h5"))
+    except OSError as error:
+        raise ModelError(f"cannot read {folder}: {error.strerror or error}; choose another folder") from error
+    if settings.resume and resumable:
+        state = TrainingState.read(folder)
+        return dataclasses.replace(state, settings=resumed(settings, state.settings))
+    if resumable:
+        raise ModelError(f"{folder} holds a model already; give --resume to go on, or another folder")
+    if complete:
+        raise ModelError(f"{folder} holds a model without a checkpoint; choose another folder")
+    if settings.resume:
+        raise ModelError(f"{folder} holds no checkpoint; leave out --resume to start from the beginning")
+    return TrainingState(settings)
+
+
+def _make_writable(folder: Path) -> None:
+    """Make the folder and try to write there: before the first epoch, not after it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        message = f"cannot write the model {folder}: {error.strerror or error}; choose a folder that you may write to"
+        raise ModelError(message) from error
 
 
 def read_examples(data: Path, info: ModelInfo) -> list[Example]:
     """Read all pairs of ``data/images`` and ``data/labels``; images without a nucleus are left out."""
     examples = []
-    images = sorted(path for path in (data / "images").glob("*") if path.suffix.lower() in SUFFIXES)
-    if not images:
-        raise ImageError(f"{data / 'images'} holds no images ({', '.join(SUFFIXES)}); give the folder above images/")
-    for path in images:
+    for path in _images(data):
         partners = [p for p in sorted((data / "labels").glob(f"{path.stem}.*")) if p.suffix.lower() in SUFFIXES]
         if not partners:
             raise ImageError(f"{path} has no labels; put a label image named {path.stem} into {data / 'labels'}")
@@ -119,8 +184,19 @@ def read_examples(data: Path, info: ModelInfo) -> list[Example]:
     return examples
 
 
+def _images(data: Path) -> list[Path]:
+    if not data.is_dir():
+        raise ImageError(f"no folder {data}; give the folder above images/ and labels/")
+    images = sorted(path for path in (data / "images").glob("*") if path.suffix.lower() in SUFFIXES)
+    if not images:
+        raise ImageError(f"{data / 'images'} holds no images ({', '.join(SUFFIXES)}); give the folder above images/")
+    return images
+
+
 def sample_batch(rng: Generator, examples: list[Example], info: ModelInfo, *, patch: int, number: int) -> Batch:
-    """Cut random patches, at random scale, flipped and turned.
+    """Cut random patches, at random scale and gain, flipped and turned.
+
+    The random gain of 0.7 to 1.4 is ours, not the paper's; for the rest see `train`.
 
     Parameters
     ----------
@@ -134,7 +210,7 @@ def sample_batch(rng: Generator, examples: list[Example], info: ModelInfo, *, pa
     Returns
     -------
     images : ndarray of float32, shape (number, patch, patch)
-        Normalised.
+        Normalised, then multiplied by the gain.
     labels : ndarray of int32, shape (number, patch, patch)
     """
     pairs = [_sample(rng, examples[int(rng.integers(len(examples)))], info, patch) for _ in range(number)]
@@ -196,7 +272,10 @@ def _window(plane: NDArray[Any], top: int, left: int, side: int) -> NDArray[Any]
 
 
 def _resized(pixels: NDArray[Any], shape: tuple[int, int], blur_px: float) -> NDArray[np.float32]:
-    """Resize by local averages (bilinear when enlarging), then blur: what ImageJ does before prediction."""
+    """Resize by local averages (bilinear when enlarging), then blur, in float.
+
+    Close to what ImageJ does before prediction, not identical: it rounds to the image's type and averages otherwise.
+    """
     from scipy import ndimage
     from skimage import transform
 

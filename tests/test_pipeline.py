@@ -51,15 +51,13 @@ def test_small_nuclei_are_removed_by_the_mean_area_of_the_image(ij, model, scene
     assert kept.count == (whole >= 0.9 * whole.mean()).sum() < everything.count
 
 
-def test_the_scale_is_found_for_small_and_large_nuclei(ij, model):
-    sizes = {}
-    for diameter in (30.0, 120.0):
-        result = simulate(np.random.default_rng(3), kind="cell", size=600, diameter=diameter)
-        run = pipeline.segment(Image(result.image, "x"), SegmentSettings(), ij=ij, model=model).run
-        sizes[diameter] = run["settings"]["used"]["size"]
-    wanted = model.info.nucleus_diameter_px
-    for diameter, size in sizes.items():
-        assert size / 600 * diameter == pytest.approx(wanted, rel=0.35)
+@pytest.mark.parametrize(("side", "diameter"), [(600, 30.0), (600, 120.0), (768, 20.0)])
+def test_the_scale_is_found_for_small_and_large_nuclei(ij, model, side, diameter):
+    scene = simulate(np.random.default_rng(3), kind="cell", size=side, diameter=diameter)
+    result = pipeline.segment(Image(scene.image, "x"), SegmentSettings(), ij=ij, model=model)
+    size = result.run["settings"]["used"]["size"]
+    assert size / side * diameter == pytest.approx(model.info.nucleus_diameter_px, rel=0.3)
+    assert metrics.score(result.labels, scene.labels, iou=0.5).f1 > 0.8
 
 
 def test_a_given_size_and_thresholds_are_used(ij, model, scene):
@@ -141,14 +139,17 @@ def test_existing_results_are_kept_unless_overwrite(found, tmp_path):
     assert len(rois.read_rois(tmp_path / "scene_rois.zip")) == found.count
 
 
-def test_a_failed_write_leaves_no_file(found, tmp_path, monkeypatch):
-    def broken(path, table):
-        raise ImageError("disk full")
+def test_a_failed_write_leaves_no_file_and_keeps_what_was_there(found, tmp_path, monkeypatch):
+    def broken(path, pixels):
+        raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("stormseg_ij.measure.write_csv", broken)
-    with pytest.raises(ImageError, match="disk full"):
-        found.save(tmp_path)
-    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+    before = {path.name: path.read_bytes() for path in found.save(tmp_path / "old").values()}
+    monkeypatch.setattr("stormseg_ij.pipeline.write_png", broken)  # the fourth of five files
+    for folder in ("old", "new"):
+        with pytest.raises(ImageError, match="No space left on device"):
+            found.save(tmp_path / folder, overwrite=True)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "old").iterdir()} == before
+    assert not (tmp_path / "new").exists()
 
 
 def test_overlay_outlines_are_where_labels_are():

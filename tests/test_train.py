@@ -1,15 +1,19 @@
 """Training data, checkpoints and resume, on a network that trains for seconds."""
 
+import json
+import shutil
+
 import numpy as np
 import pytest
 
 from stormseg_ij import models
-from stormseg_ij.errors import ImageError, ModelError
+from stormseg_ij.errors import ImageError, ModelError, SettingsError
 from stormseg_ij.image import write_labels, write_tiff
+from stormseg_ij.models import stardist
 from stormseg_ij.models.info import ModelInfo
 from stormseg_ij.settings import SimulateSettings, TrainSettings
 from stormseg_ij.simulate import write_dataset
-from stormseg_ij.train import Example, read_examples, sample_batch, train
+from stormseg_ij.train import Example, read_examples, resumed, sample_batch, train
 
 TINY = {"epochs": 2, "steps": 2, "batch": 1, "patch": 64, "rays": 16, "diameter": 24.0, "seed": 3, "validation": 0.3}
 
@@ -38,6 +42,7 @@ def test_patches_are_flipped_and_turned_copies_of_the_image(monkeypatch):
     images, cut = sample_batch(np.random.default_rng(0), [example], info, patch=32, number=24)
     patches = {plane.tobytes() for plane in cut}
     assert len(patches) > 10
+    whole = 0
     for image, plane in zip(images, cut, strict=True):
         inside = plane > 0
         gain = image[inside] / plane[inside]
@@ -49,6 +54,8 @@ def test_patches_are_flipped_and_turned_copies_of_the_image(monkeypatch):
         if (height, width) == (32, 32):
             window[:] = labels[top : top + 32, left : left + 32]
             assert plane.tobytes() in reference_patch(window)
+            whole += 1
+    assert whole >= 3  # patches that lie within the image
 
 
 def test_scaling_stays_within_half_and_one_and_a_half():
@@ -100,6 +107,121 @@ def test_a_resumed_training_equals_one_run(data, whole_run, tmp_path):
     np.testing.assert_allclose(found[0].scores, found[1].scores, atol=1e-5)
 
 
+def test_a_training_killed_between_weights_and_state_goes_on_without_flags(data, whole_run, tmp_path, monkeypatch):
+    whole, reports = whole_run
+    folder = tmp_path / "model"
+    write_json, written = stardist._write_json, []
+
+    def killed_in_the_second_epoch(path, values):
+        written.append(path.name)
+        if written.count("state.json") == 2:
+            raise KeyboardInterrupt
+        write_json(path, values)
+
+    monkeypatch.setattr(stardist, "_write_json", killed_in_the_second_epoch)
+    with pytest.raises(KeyboardInterrupt):
+        list(train(data, folder, TrainSettings(**TINY)))
+    monkeypatch.undo()
+    assert len(list((folder / "checkpoint").glob("*.weights.h5"))) == 2
+    (report,) = train(data, folder, TrainSettings(resume=True))
+    assert (report.epoch, report.epochs) == (2, 2)
+    assert report.validation_loss == pytest.approx(reports[1].validation_loss, rel=1e-5)
+    assert contents(folder).keys() == contents(whole).keys()
+    assert {path.name for path in (folder / "checkpoint").iterdir()} == {"state.json", "epoch_2.weights.h5"}
+
+
+def contents(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_training_stopped_in_the_first_epoch_leaves_the_folder_free(data, tmp_path, monkeypatch):
+    def stopped(*_, **__):
+        raise KeyboardInterrupt
+
+    folder = tmp_path / "model"
+    settings = TrainSettings(**{**TINY, "epochs": 1})
+    monkeypatch.setattr(stardist, "_learning_rate", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        next(train(data, folder, settings))
+    monkeypatch.undo()
+    assert contents(folder) == {}
+    assert len(list(train(data, folder, settings))) == 1
+
+
+def test_resumed_settings_are_the_stored_ones_where_none_are_given():
+    stored = TrainSettings(**TINY)
+    assert resumed(TrainSettings(resume=True), stored) == stored
+    assert resumed(TrainSettings(**TINY, resume=True), stored) == stored
+
+
+def test_epochs_steps_learning_rate_and_cosine_may_change():
+    changes = {"epochs": 9, "steps": 7, "learning_rate": 0.5, "cosine": True}
+    assert resumed(TrainSettings(**changes), TrainSettings(**TINY)) == TrainSettings(**{**TINY, **changes})
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("batch", 4), ("patch", 96), ("rays", 64), ("grid", "1"), ("diameter", 40.0), ("blur", 1.0), ("gamma", 0.5),
+     ("validation", 0.5), ("seed", 4)],
+)  # fmt: skip
+def test_other_settings_may_not_change(key, value):
+    stored = TrainSettings(**TINY)
+    begun = getattr(stored, key)
+    with pytest.raises(SettingsError, match=rf"--{key} {value}: this model was begun with {begun}; leave it out"):
+        resumed(TrainSettings(**{key: value}), stored)
+
+
+def without_settings(folder):
+    path = folder / "checkpoint" / "state.json"
+    values = json.loads(path.read_text())
+    del values["settings"]
+    path.write_text(json.dumps(values))
+
+
+def of_another_network(folder):
+    path = folder / "checkpoint" / "state.json"
+    path.write_text(path.read_text().replace('"rays": 16', '"rays": 8'))
+
+
+@pytest.mark.parametrize(
+    ("damage", "given", "message"),
+    [
+        (lambda folder: None, {"rays": 64}, r"--rays 64: this model was begun with 16"),
+        (lambda folder: None, {}, r"has finished its 2 epochs; give a larger --epochs"),
+        (without_settings, {}, r"state\.json is damaged or of an older version \(no 'settings'\); train into another"),
+        (lambda folder: (folder / "checkpoint" / "state.json").write_text("{"), {}, r"state\.json is damaged"),
+        (lambda folder: (folder / "checkpoint" / "state.json").write_text("[1]"), {}, r"state\.json is damaged"),
+        (
+            lambda folder: (folder / "checkpoint" / "epoch_2.weights.h5").unlink(),
+            {},
+            r"epoch_2\.weights\.h5 is missing",
+        ),
+        (lambda folder: (folder / "checkpoint" / "epoch_2.weights.h5").write_bytes(b"x"), {}, r"missing, damaged"),
+        (of_another_network, {}, r"of another network; train into another folder"),
+    ],
+)
+def test_a_failed_resume_is_one_line_and_leaves_the_model_as_it_was(
+    data, whole_run, tmp_path, capfd, damage, given, message
+):
+    folder = tmp_path / "model"
+    shutil.copytree(whole_run[0], folder)
+    damage(folder)
+    before = contents(folder)
+    capfd.readouterr()
+    with pytest.raises((ModelError, SettingsError), match=message) as caught:
+        next(train(data, folder, TrainSettings(**given, resume=True)))
+    assert "\n" not in str(caught.value)
+    assert tuple(capfd.readouterr()) == ("", "")
+    assert contents(folder) == before
+
+
+def test_a_patch_within_one_nucleus_gives_no_warning():
+    batch = np.zeros((1, 64, 64), np.float32), np.ones((1, 64, 64), np.int32)
+    _, (probability, _) = stardist._targets(batch, TrainSettings(grid="4"))
+    assert probability.shape == (1, 16, 16, 1)
+    assert probability.max() == pytest.approx(1.0)
+
+
 def test_a_written_folder_is_one_that_stardist_loads(whole_run):
     from stardist.models import StarDist2D
 
@@ -123,12 +245,29 @@ def test_an_existing_model_is_not_overwritten(data, whole_run):
     assert (folder / "weights_best.h5").read_bytes() == before
 
 
+def test_a_model_without_a_checkpoint_is_not_overwritten(data, whole_run, tmp_path):
+    folder = tmp_path / "model"
+    shutil.copytree(whole_run[0], folder, ignore=shutil.ignore_patterns("checkpoint"))
+    for resume in (False, True):
+        with pytest.raises(ModelError, match=r"holds a model without a checkpoint; choose another folder"):
+            next(train(data, folder, TrainSettings(**TINY, resume=resume)))
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(data, tmp_path):
+    (tmp_path / "file").write_text("text")
+    for resume in (False, True):
+        with pytest.raises(ModelError, match=r"file is a file; give a folder for the model"):
+            next(train(data, tmp_path / "file", TrainSettings(**TINY, resume=resume)))
+    with pytest.raises(ModelError, match=r"cannot write the model .*inside: .*; choose a folder that you may write to"):
+        next(train(data, tmp_path / "file" / "inside", TrainSettings(**TINY)))
+
+
 def test_nothing_to_resume(data, tmp_path):
     with pytest.raises(ModelError, match=r"no checkpoint; leave out --resume"):
         next(train(data, tmp_path, TrainSettings(**TINY, resume=True)))
 
 
-def test_bad_data_is_one_clear_line(data, tmp_path):
+def test_bad_data_is_one_clear_line(tmp_path):
     with pytest.raises(ImageError, match=r"holds no images"):
         next(train(tmp_path, tmp_path / "m", TrainSettings(**TINY)))
     write_tiff(tmp_path / "images" / "a.tif", np.ones((64, 64), np.uint8))
@@ -138,8 +277,18 @@ def test_bad_data_is_one_clear_line(data, tmp_path):
     with pytest.raises(ImageError, match=r"\(60, 64\), its image \(64, 64\)"):
         next(train(tmp_path, tmp_path / "m", TrainSettings(**TINY)))
     write_labels(tmp_path / "labels" / "a.tif", np.ones((64, 64), np.int32))
-    with pytest.raises(ImageError, match=r"needs at least 2"):
+    with pytest.raises(ImageError, match=r"has 1 image, 1 of them with nuclei; training needs at least 2"):
         next(train(tmp_path, tmp_path / "m", TrainSettings(**TINY)))
-    with pytest.raises(ModelError, match=r"--patch 100 does not fit"):
-        next(train(data, tmp_path / "m", TrainSettings(**{**TINY, "patch": 100})))
+    write_tiff(tmp_path / "images" / "b.tif", np.ones((64, 64), np.uint8))
+    write_labels(tmp_path / "labels" / "b.tif", np.zeros((64, 64), np.int32))
+    with pytest.raises(ImageError, match=r"has 2 images, 1 of them with nuclei; training needs at least 2"):
+        next(train(tmp_path, tmp_path / "m", TrainSettings(**TINY)))
+    with pytest.raises(ImageError, match=r"no folder .*missing; give the folder above images/ and labels/"):
+        next(train(tmp_path / "missing", tmp_path / "m", TrainSettings(**TINY)))
     assert not (tmp_path / "m").exists()
+
+
+@pytest.mark.parametrize(("patch", "grid", "step"), [(100, "2", 16), (104, "2", 16), (36, "1", 8), (48, "4", 32)])
+def test_a_patch_that_does_not_fit_the_network_is_refused(patch, grid, step):
+    with pytest.raises(SettingsError, match=rf"--patch {patch} does not fit --grid {grid}; give a multiple of {step}"):
+        TrainSettings(patch=patch, grid=grid)

@@ -11,20 +11,21 @@ import contextlib
 import hashlib
 import io
 import json
+import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stormseg_ij.errors import ModelError
+from stormseg_ij.errors import ModelError, SettingsError
 from stormseg_ij.files import replacing
 from stormseg_ij.models.info import ModelInfo
 from stormseg_ij.models.keras_setup import load_tensorflow
 from stormseg_ij.postprocess import Candidates
-from stormseg_ij.settings import TrainSettings
+from stormseg_ij.settings import TrainSettings, from_mapping
 
 Batch = tuple[NDArray[np.float32], NDArray[np.int32]]
 
@@ -102,27 +103,110 @@ class StarDist:
 
 @dataclass(frozen=True)
 class EpochReport:
-    """What is told after each epoch of training: number from 1, and the losses."""
+    """What is told after each epoch of training: number from 1, of how many epochs, and the losses."""
 
     epoch: int
+    epochs: int
     loss: float
     validation_loss: float
 
 
+@dataclass(frozen=True)
+class TrainingState:
+    """Where a training stands; the folder ``checkpoint`` of a model keeps it, with weights and optimizer.
+
+    Attributes
+    ----------
+    settings : TrainSettings
+    epoch : int
+        Finished epochs.
+    best : float
+        Least validation loss.
+    curve : tuple of (float, float)
+        Loss and validation loss of each finished epoch.
+    """
+
+    settings: TrainSettings
+    epoch: int = 0
+    best: float = float("inf")
+    curve: tuple[tuple[float, float], ...] = ()
+
+    @staticmethod
+    def file(model: Path) -> Path:
+        """Return the file that makes a model folder one that can be resumed."""
+        return model / "checkpoint" / "state.json"
+
+    @classmethod
+    def read(cls, model: Path) -> TrainingState:
+        """Read the state from a model folder.
+
+        Raises
+        ------
+        ModelError
+            If it is missing or damaged, or lacks the settings.
+        """
+        path = cls.file(model)
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+            curve = tuple((float(loss), float(validation)) for loss, validation in values["curve"])
+            settings = from_mapping(TrainSettings, values["settings"])
+            return cls(settings, int(values["epoch"]), float(values["best"]), curve)
+        except (OSError, ValueError, KeyError, TypeError, OverflowError, SettingsError) as error:
+            reason = f"{path} is damaged or of an older version ({_first_line(error)})"
+            raise ModelError(f"cannot resume: {reason}; train into another folder") from error
+
+    def after(self, report: EpochReport) -> TrainingState:
+        """Return the state after one more epoch."""
+        curve = (*self.curve, (report.loss, report.validation_loss))
+        return replace(self, epoch=report.epoch, best=min(self.best, report.validation_loss), curve=curve)
+
+    def restore(self, model: Path, keras_model: Any) -> None:  # noqa: ANN401 (a Keras model)
+        """Load the weights and the optimizer's state."""
+        path = self._weights(model)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # Keras warns of what it raises, too
+                keras_model.load_weights(path)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            reason = f"{path} is missing, damaged or of another network"
+            raise ModelError(f"cannot resume: {reason}; train into another folder") from error
+
+    def write(self, model: Path, keras_model: Any) -> None:  # noqa: ANN401 (a Keras model)
+        """Write weights and optimizer under the epoch's own name, then the state, then remove older weights.
+
+        Whenever it is stopped, the state and the weights that it stands for are there.
+        """
+        path = self._weights(model)
+        with replacing(path) as temporary:
+            type(keras_model).save_weights(keras_model, temporary)  # Keras' own format, with the optimizer
+        values = {"epoch": self.epoch, "best": self.best, "curve": self.curve, "settings": self.settings.as_dict()}
+        _write_json(self.file(model), values)
+        for other in set(path.parent.glob("*.weights.h5")) - {path}:
+            with contextlib.suppress(OSError):  # the next epoch tries again
+                other.unlink()
+
+    def _weights(self, model: Path) -> Path:
+        return self.file(model).with_name(f"epoch_{self.epoch}.weights.h5")
+
+
 def train(
     folder: Path,
-    settings: TrainSettings,
+    state: TrainingState,
+    info: ModelInfo,
     batches: Callable[[int, int], Batch],
     validation: Batch,
 ) -> Iterator[EpochReport]:
-    """Train a StarDist network, checkpoint each epoch, resume where a checkpoint is there.
+    """Train a StarDist network from `state` on; write model and checkpoint after each epoch.
 
     Parameters
     ----------
     folder : Path
-        The model folder: ``config.json``, ``weights_last.h5`` and ``weights_best.h5`` (least validation loss),
-        and ``checkpoint/`` with the optimizer's state.
-    settings : TrainSettings
+        The model folder: ``config.json``, ``stormseg.json``, ``weights_last.h5`` and ``weights_best.h5`` (least
+        validation loss), and ``checkpoint/`` with the optimizer's state. Nothing is written before the first
+        epoch is finished, or the checkpoint loaded.
+    state : TrainingState
+        With the settings.
+    info : ModelInfo
     batches : callable
         ``batches(epoch, step)`` gives images (B, P, P) float32 and labels (B, P, P) int32.
     validation : tuple of ndarray
@@ -136,34 +220,15 @@ def train(
     Raises
     ------
     ModelError
-        If the folder holds another network than `settings` asks for.
+        If the checkpoint cannot be loaded, or all epochs are finished.
     """
-    load_tensorflow()
-    import keras
-    from stardist.models import Config2D
-
-    config = Config2D(
-        n_rays=settings.rays,
-        grid=(settings.grid, settings.grid),
-        train_patch_size=(settings.patch, settings.patch),
-        train_batch_size=settings.batch,
-        train_learning_rate=settings.learning_rate,
-        train_epochs=settings.epochs,
-        train_steps_per_epoch=settings.steps,
-        train_tensorboard=False,
-        train_reduce_lr=None,
-    )
-    keras.utils.set_random_seed(settings.seed)
-    network = _network(config)
-    _write_json(folder / "config.json", vars(config))
-    network.prepare_for_training()
-    network.keras_model.optimizer.build(network.keras_model.trainable_variables)
-    state = _TrainingState.read(folder / "checkpoint")
+    settings = state.settings
+    network = _trainable(settings)
     if state.epoch:
-        try:
-            network.keras_model.load_weights(folder / "checkpoint" / "state.weights.h5")
-        except (OSError, ValueError) as error:
-            raise ModelError(f"cannot resume {folder}: {_first_line(error)}; choose another folder") from error
+        state.restore(folder, network.keras_model)
+        _describe(folder, network, info)
+    if state.epoch >= settings.epochs:
+        raise ModelError(f"{folder} has finished its {settings.epochs} epochs; give a larger --epochs to go on")
     val_x, val_y = _targets(validation, settings)
     for epoch in range(state.epoch, settings.epochs):
         network.keras_model.optimizer.learning_rate = _learning_rate(settings, epoch)
@@ -175,36 +240,41 @@ def train(
         for name in ("weights_last.h5", "weights_best.h5")[: 1 + (validation_loss < state.best)]:
             with replacing(folder / name) as temporary:
                 network.keras_model.save_weights(temporary)  # csbdeep's: the layout that all versions of StarDist read
-        report = EpochReport(epoch + 1, float(losses[-1]), validation_loss)
+        report = EpochReport(epoch + 1, settings.epochs, float(losses[-1]), validation_loss)
         state = state.after(report)
-        state.write(folder / "checkpoint", network.keras_model)
+        state.write(folder, network.keras_model)
+        _describe(folder, network, info)  # last: config.json makes the folder a model
         yield report
 
 
-@dataclass(frozen=True)
-class _TrainingState:
-    """Where a training stands: finished epochs, least validation loss, the curve so far."""
+def _trainable(settings: TrainSettings) -> Any:  # noqa: ANN401 (classes of an untyped package)
+    """Build the network with its optimizer, the same for the same seed."""
+    load_tensorflow()
+    import keras
+    from stardist.models import Config2D
 
-    epoch: int
-    best: float
-    curve: tuple[tuple[float, float], ...]
+    grid = int(settings.grid)
+    config = Config2D(
+        n_rays=settings.rays,
+        grid=(grid, grid),
+        train_patch_size=(settings.patch, settings.patch),
+        train_batch_size=settings.batch,
+        train_learning_rate=settings.learning_rate,
+        train_epochs=settings.epochs,
+        train_steps_per_epoch=settings.steps,
+        train_tensorboard=False,
+        train_reduce_lr=None,
+    )
+    keras.utils.set_random_seed(settings.seed)
+    network = _network(config)
+    network.prepare_for_training()
+    network.keras_model.optimizer.build(network.keras_model.trainable_variables)
+    return network
 
-    @classmethod
-    def read(cls, folder: Path) -> _TrainingState:
-        path = folder / "state.json"
-        if not path.is_file():
-            return cls(0, float("inf"), ())
-        values = json.loads(path.read_text(encoding="utf-8"))
-        return cls(values["epoch"], values["best"], tuple(map(tuple, values["curve"])))
 
-    def after(self, report: EpochReport) -> _TrainingState:
-        curve = (*self.curve, (report.loss, report.validation_loss))
-        return _TrainingState(report.epoch, min(self.best, report.validation_loss), curve)
-
-    def write(self, folder: Path, keras_model: Any) -> None:  # noqa: ANN401 (a Keras model)
-        with replacing(folder / "state.weights.h5") as temporary:
-            type(keras_model).save_weights(keras_model, temporary)  # Keras' own format, with the optimizer
-        _write_json(folder / "state.json", {"epoch": self.epoch, "best": self.best, "curve": self.curve})
+def _describe(folder: Path, network: Any, info: ModelInfo) -> None:  # noqa: ANN401 (classes of an untyped package)
+    info.write(folder)
+    _write_json(folder / "config.json", vars(network.config))
 
 
 def _write_json(path: Path, values: dict[str, Any]) -> None:
@@ -226,11 +296,12 @@ def _targets(batch: Batch, settings: TrainSettings) -> tuple[NDArray[np.float32]
     from stardist.utils import edt_prob
 
     images, labels = batch
-    grid = slice(None, None, settings.grid)
-    probability = np.stack([edt_prob(plane[grid, grid]) for plane in labels])[..., None]
-    rays = np.stack(
-        [star_dist(plane, settings.rays, mode="cpp", grid=(settings.grid, settings.grid)) for plane in labels]
-    )
+    step = int(settings.grid)
+    grid = slice(None, None, step)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "EDT of constant label image")  # a patch within one nucleus is normal
+        probability = np.stack([edt_prob(plane[grid, grid]) for plane in labels])[..., None]
+    rays = np.stack([star_dist(plane, settings.rays, mode="cpp", grid=(step, step)) for plane in labels])
     return images[..., None], (
         probability.astype(np.float32),
         np.concatenate([rays, probability], axis=-1).astype(np.float32),
@@ -261,11 +332,16 @@ def _thresholds(folder: Path) -> tuple[float, float]:
         return PAPER_PROBABILITY, PAPER_NMS
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-        return float(values["prob"]), float(values["nms"])
-    except (ValueError, KeyError, TypeError) as error:
+        probability, nms = float(values["prob"]), float(values["nms"])
+    except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
         raise ModelError(f"{path} is damaged: {_first_line(error)}; it needs numbers prob and nms") from error
+    if not (0.0 <= probability <= 1.0 and 0.0 <= nms <= 1.0):
+        raise ModelError(f"{path} has prob {probability:g} and nms {nms:g}; both must be from 0 to 1")
+    return probability, nms
 
 
 def _first_line(error: Exception) -> str:
+    if isinstance(error, KeyError):
+        return f"no {error}"
     text = str(error).strip()
     return text.splitlines()[0] if text else type(error).__name__
