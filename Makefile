@@ -2,7 +2,8 @@
 # make demo      segments the shipped simulated image into demo_out/
 # make test      style, types, tests, and the tests that need ImageJ's window
 # make weights   makes the shipped model anew in training/ (hours on 2 cores; go on after a stop with RESUME=--resume)
-# make clean     removes what these made, but not .venv
+# make picture   makes the README's picture anew
+# make clean     removes what demo and test made
 #
 # Another Python than python3: make install PYTHON=python3.12
 

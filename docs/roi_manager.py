@@ -1,6 +1,6 @@
 """Make the README's picture: a simulated image with its nuclei in the real ROI Manager, measured by ImageJ.
 
-usage: python docs/roi_manager.py PICTURE.png      (needs a display: xvfb-run -s "-screen 0 1280x800x24" does)
+usage: python docs/roi_manager.py PICTURE.png      (needs a display: xvfb-run -s "-screen 0 1280x810x24" does)
 """
 
 import sys

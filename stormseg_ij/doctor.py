@@ -64,13 +64,20 @@ def examine(fiji: str | None = None) -> list[Finding]:
     Parameters
     ----------
     fiji : str, optional
-        Folder or endpoint of Fiji; the default ImageJ if not given.
+        Folder or endpoint of Fiji; as `installation.resolve_fiji` says if not given.
 
     Returns
     -------
     list of Finding
-        Python, Java, ImageJ or Fiji, networks, models, memory, display, in this order.
+        Python, Java, ImageJ or Fiji, networks, models, memory, display, in this order. If what asks for a Fiji cannot
+        be used, this comes last, and the default ImageJ is tried.
     """
+    wrong = []
+    try:
+        fiji = installation.resolve_fiji(fiji)
+    except BridgeError as error:
+        what, _, remedy = str(error).rpartition("; ")
+        wrong = [Finding("Settings", False, what, remedy)]
     imagej = _child(_START_IMAGEJ, json.dumps([fiji]))
     networks = _child(_IMPORT_NETWORKS)
     return [
@@ -81,6 +88,7 @@ def examine(fiji: str | None = None) -> list[Finding]:
         _models(_WEIGHTS),
         _memory(),
         _display(),
+        *wrong,
     ]
 
 
@@ -153,15 +161,19 @@ def _display() -> Finding:
 
 def _child(code: str, *arguments: str) -> Callable[[], tuple[int, str]]:
     """Start Python code in a process of its own; the function returned waits for its status and last line."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, *arguments],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        encoding="utf-8",
-        errors="replace",
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
-    )
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-c", code, *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+            errors="replace",
+            env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+        )
+    except OSError as error:
+        failed = 1, f"cannot start {sys.executable}: {error.strerror}"
+        return lambda: failed
 
     def wait() -> tuple[int, str]:
         try:

@@ -21,8 +21,8 @@ from stormseg_ij.errors import ImageError
 from stormseg_ij.files import replacing
 
 __all__ = [
-    "SUFFIXES", "TIFF_SUFFIXES", "Calibration", "Image", "Labels", "Pixels", "label_lut", "read_image", "read_labels",
-    "read_shape", "rgb_to_gray", "write_labels", "write_png", "write_tiff",
+    "LARGEST_LABEL", "SUFFIXES", "TIFF_SUFFIXES", "Calibration", "Image", "Labels", "Pixels", "label_lut", "read_image",
+    "read_labels", "read_shape", "rgb_to_gray", "write_labels", "write_png", "write_tiff",
 ]  # fmt: skip
 
 Pixels: TypeAlias = NDArray[Any]
@@ -31,6 +31,9 @@ Labels: TypeAlias = NDArray[np.int32]
 TIFF_SUFFIXES = (".tif", ".tiff", ".btf", ".tf8")
 SUFFIXES = (*TIFF_SUFFIXES, ".png")
 """What `read_image` decodes, lower case."""
+
+LARGEST_LABEL = 2**24
+"""The largest that `write_labels` writes: float32, ImageJ's 32-bit, holds all integers up to it."""
 
 _DECODER_ERRORS = (
     OSError, ValueError, TypeError, LookupError, SyntaxError, RuntimeError, ArithmeticError, AttributeError, EOFError,
@@ -224,7 +227,7 @@ def write_labels(path: str | Path, labels: Pixels, *, calibration: Calibration |
     ----------
     path : str or Path
     labels : ndarray of int, shape (Y, X)
-        0 is background; at most 16,777,216, which float32 (ImageJ's 32-bit) holds exactly.
+        0 is background; at most `LARGEST_LABEL`.
     calibration : Calibration, optional
 
     Raises
@@ -233,8 +236,8 @@ def write_labels(path: str | Path, labels: Pixels, *, calibration: Calibration |
         If a label is out of range or the folder cannot be written to.
     """
     highest = int(labels.max(initial=0))
-    if labels.min(initial=0) < 0 or highest > 2**24:
-        raise ImageError(f"labels run from {labels.min()} to {highest}; ImageJ holds 0 to {2**24}: renumber them")
+    if labels.min(initial=0) < 0 or highest > LARGEST_LABEL:
+        raise ImageError(f"labels {labels.min()} to {highest}: ImageJ holds 0 to {LARGEST_LABEL}; renumber them")
     dtype = np.uint16 if highest <= np.iinfo(np.uint16).max else np.float32
     extra = {"LUTs": [label_lut()], "min": 0.0, "max": float(max(highest, 1))}
     _write_imagej_tiff(Path(path), labels.astype(dtype), calibration, extra)
@@ -267,6 +270,8 @@ def _decode(path: Path, *, palette_indices: bool = False) -> tuple[Pixels, str, 
             array, axes, calibration = _decode_tiff(path)
         else:
             array, axes, calibration = _decode_png(path, palette_indices=palette_indices)
+    except PermissionError as error:
+        raise ImageError(f"you may not read {path}; ask for the right, or give a copy that you may read") from error
     except _DECODER_ERRORS as error:
         message = f"cannot read {path}: {_one_line(error)}; it may be damaged: save it again, uncompressed"
         raise ImageError(message) from error
@@ -276,13 +281,15 @@ def _decode(path: Path, *, palette_indices: bool = False) -> tuple[Pixels, str, 
         raise ImageError(f"{path} has no pixels (shape {array.shape}); save it again")
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         count = int(array.size - np.isfinite(array).sum())
+        if count == 1:
+            raise ImageError(f"{path} has 1 pixel that is NaN or infinite; replace it by a number first")
         raise ImageError(f"{path} has {count} pixels that are NaN or infinite; replace them by numbers first")
     return array, axes, calibration
 
 
 def _check_file(path: Path) -> None:
     if path.is_dir():
-        raise ImageError(f"{path} is a folder; give an image file in it")
+        raise ImageError(f"{path} is a folder; give image files")
     if not path.is_file():
         raise ImageError(f"no file {path}; check the name")
     if path.stat().st_size == 0:
@@ -370,7 +377,8 @@ def _one_plane(array: Pixels, axes: str, *, path: Path, plane: int | None) -> tu
     if extra and plane is None:
         raise ImageError(f"{path} is a stack of {planes} planes; choose one with --plane 1 to {planes}")
     if plane is not None and not 1 <= plane <= planes:
-        raise ImageError(f"{path} has no plane {plane}; choose 1 to {planes}")
+        remedy = f"choose 1 to {planes}" if planes > 1 else "it has one only: leave --plane out"
+        raise ImageError(f"{path} has no plane {plane}; {remedy}")
     if extra and plane is not None:
         return array[plane - 1], [f"plane {plane} of {planes}"]
     return array, []
@@ -405,13 +413,16 @@ def _split_binary(labels: Labels, highest: int) -> tuple[Labels, tuple[str, ...]
 
     if highest > 0 and not ((labels != 0) & (labels != highest)).any():
         components, count = ndimage.label(labels)
-        return components.astype(np.int32), (f"binary image split into {count} connected components",)
+        return components.astype(np.int32), (
+            f"binary image split into {count} connected component{'s' * (count != 1)}",
+        )
     pieces = measure.label(labels, connectivity=2)
     run_starts = labels[:, 1:][labels[:, 1:] != labels[:, :-1]]
     n_labels = int(np.count_nonzero(np.unique(np.concatenate([labels[:, 0], run_starts]))))
     n_pieces = int(pieces.max())
     if n_pieces > n_labels:
-        return labels, (f"{n_labels} labels lie in {n_pieces} pieces: some nuclei are not in one piece",)
+        lie = "1 label lies" if n_labels == 1 else f"{n_labels} labels lie"
+        return labels, (f"{lie} in {n_pieces} pieces: some nuclei are not in one piece",)
     return labels, ()
 
 

@@ -25,6 +25,7 @@ IMAGEJ_SHA256 = "2e1a09961dfb41cee66ddc821b2577a41a072566ce45a49bae69267099741e2
 _MB = 1024 * 1024
 _LEAST_HEAP_MB = 64
 _ENDPOINT = re.compile(r"[\w.-]+:[\w.-]+(:[\w.+-]+)*(\+[\w.:-]+)*")
+_ANEW = "run stormseg doctor --save to write them anew"
 _FIJI_JARS = ("ij-1*.jar", "imagej-[0-9]*.jar", "imagej-legacy-*.jar", "scijava-common-*.jar")
 
 
@@ -127,13 +128,20 @@ def resolve_fiji(option: str | None) -> str | None:
     Raises
     ------
     BridgeError
-        If the file of saved settings cannot be read.
+        If the file of saved settings cannot be read, or there is no Fiji where ``STORMSEG_FIJI`` or the saved setting
+        says; the option is not looked up.
     """
-    for wanted in (option, os.environ.get("STORMSEG_FIJI")):
-        if wanted:
-            return None if wanted.lower() == "none" else wanted
-    saved = _read_settings().get("fiji")
-    return saved if isinstance(saved, str) and saved else None
+    if option:
+        return None if option.lower() == "none" else option
+    wanted, source = os.environ.get("STORMSEG_FIJI"), "STORMSEG_FIJI"
+    if not wanted:
+        wanted, source = _read_settings().get("fiji"), f"saved in {_settings_path()}"
+    if not isinstance(wanted, str) or not wanted or wanted.lower() == "none":
+        return None
+    try:
+        return find_fiji(wanted)
+    except BridgeError as error:
+        raise BridgeError(f"{source}: {error}") from error
 
 
 def save_fiji(fiji: str | None) -> None:
@@ -146,7 +154,10 @@ def save_fiji(fiji: str | None) -> None:
     ImageError
         If the settings file cannot be written.
     """
-    settings = {**_read_settings(), "fiji": None if fiji is None else find_fiji(fiji)}
+    settings: dict[str, Any] = {}
+    with suppress(BridgeError):  # what cannot be read is replaced
+        settings = _read_settings()
+    settings["fiji"] = None if fiji is None else find_fiji(fiji)
     with replacing(_settings_path()) as temporary:
         temporary.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
 
@@ -279,8 +290,10 @@ def _read_settings() -> dict[str, Any]:
         settings = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
-        raise BridgeError(f"cannot read the saved settings {path}: {error}; delete the file") from error
+    except OSError as error:
+        raise BridgeError(f"cannot read the saved settings {path}: {error.strerror}; make it readable") from error
+    except ValueError as error:
+        raise BridgeError(f"the saved settings {path} are damaged: {error}; {_ANEW}") from error
     if not isinstance(settings, dict):
-        raise BridgeError(f"cannot read the saved settings {path}: no JSON object; delete the file")
+        raise BridgeError(f"the saved settings {path} are damaged: no JSON object; {_ANEW}")
     return settings

@@ -321,7 +321,7 @@ def _read_pair(pred: Path, truth: Path) -> tuple[Labels, Labels, list[str]]:
         shape = next(iter(labels.values()))[0].shape
     else:  # two ROI files: any shape that holds all
         everything = [roi for some in rois.values() for roi in some]
-        shape = max(roi.bottom for roi in everything), max(roi.right for roi in everything)
+        shape = max((roi.bottom for roi in everything), default=1), max((roi.right for roi in everything), default=1)
     labels |= {path: rois_to_labels(some, shape) for path, some in rois.items()}
     notes = [f"{path}: {note}" for path in (pred, truth) for note in labels[path][1]]
     return labels[pred][0], labels[truth][0], notes

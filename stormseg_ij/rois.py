@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from roifile import ImagejRoi
 
 _NAME = re.compile(r"nucleus_(\d+)")
+OUTSIDE = "left out: it lies outside the image"
+"""End of the note on a ROI that has no part in the image."""
 _LARGEST_LABEL = np.iinfo(np.int32).max
 _LARGEST_SHORT = 32_767
 _LARGEST_FILE = 1 << 30
@@ -196,6 +198,8 @@ def read_rois(path: str | Path) -> list[ImagejRoi]:
             return [_decode(archive.read(entry), PurePosixPath(entry.filename).stem, path) for entry in entries]
     except FileNotFoundError as error:
         raise ImageError(f"there is no file {path}; check the path") from error
+    except PermissionError as error:
+        raise ImageError(f"you may not read {path}; ask for the right, or give a copy that you may read") from error
     except _BROKEN_ARCHIVE as error:
         reason = " ".join((getattr(error, "strerror", None) or str(error) or type(error).__name__).split())
         raise ImageError(f"cannot read {path}: {reason}; save it again with ImageJ's ROI Manager") from error
@@ -310,7 +314,7 @@ def _paint(labels: Labels, roi: ImagejRoi, number: int) -> list[str]:
     left, top = np.minimum(np.maximum(low, 0), size).astype(np.int64).tolist()
     right, bottom = np.minimum(np.maximum(high, 0), size).astype(np.int64).tolist()
     if left == right or top == bottom:
-        return [*remarks, f"left out: it {'is empty' if (low >= high).any() else 'lies outside the image'}"]
+        return [*remarks, "left out: it is empty" if (low >= high).any() else OUTSIDE]
     mask = fill([loop - (left, top) for loop in loops], bottom - top, right - left)
     if roi.roitype == ROI_TYPE.OVAL:
         mask &= _inside_oval(_box(roi), (left, top, right, bottom))
@@ -325,7 +329,7 @@ def _paint(labels: Labels, roi: ImagejRoi, number: int) -> list[str]:
     if kept == 0:
         return [*remarks, "left out: it lies under earlier ROIs"]
     if kept < count:
-        remarks.append(f"overlaps earlier ROIs: {count - kept} of its {count} pixels are theirs")
+        remarks.append(f"overlaps earlier ROIs: they keep {count - kept} of its {count} pixels")
     spot[mask] = number
     if kept == count and roi.roitype == ROI_TYPE.TRACED:
         return remarks  # the wand traces single pieces
@@ -355,7 +359,8 @@ def _checked_entries(archive: zipfile.ZipFile, path: Path) -> list[zipfile.ZipIn
     if size > _LARGEST_FILE:
         raise ImageError(f"{path} would unpack to {size >> 20} MiB, too much for ROIs; get the file anew")
     if entries and not rois:
-        raise ImageError(f"{path} holds no ROIs but {len(entries)} other files; give one that the ROI Manager saved")
+        others = "another file" if len(entries) == 1 else f"{len(entries)} other files"
+        raise ImageError(f"{path} holds no ROIs but {others}; give one that the ROI Manager saved")
     return rois
 
 

@@ -2,8 +2,10 @@
 
 import csv
 import json
+import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -158,7 +160,7 @@ def test_simulate_and_train(run, tmp_path):
         (("segment", "x.tif"), 2, "-o/--output"),
         (("segment", "x.tif", "-o", "out", "--blurr", "2"), 2, "--blurr"),
         (("segment", "x.tif", "-o", "out", "--blur", "x"), 2, "--blur 'x': give a number from 0 to 100"),
-        (("segment", "x.tif", "-o", "out", "--probability", "2"), 2, "--probability '2': give a number from 0 to 1"),
+        (("segment", "x.tif", "-o", "out", "--probability", "2"), 2, "--probability '2': give a number from 0.01 to 1"),
         (("segment", "x.tif", "-o", "out", "--size", "big"), 2, "or 'auto'"),
         (("segment", "x.tif", "-o", "out", "--plane", "0"), 2, "--plane '0': give a whole number of at least 1"),
         (("segment", "x.tif", "-o", "out", "--nms", "nan"), 2, "--nms 'nan'"),
@@ -190,6 +192,130 @@ def test_ctrl_c_is_one_line(run, monkeypatch, tmp_path):
     code, _, err = run("simulate", tmp_path / "d")
     assert code == 1
     assert "stopped" in one_line(err)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (("preprocess", "a.tif", "-o", "b.png"), 2, "--output b.png: give a name that ends in .tif or .tiff"),
+        (("rois-to-labels", "a.zip", "--like", "a.tif", "-o", "b"), 2, "ends in .tif or .tiff"),
+        (("labels-to-rois", "a.tif", "-o", "b.csv"), 2, "ends in .zip or .roi"),
+        (("measure", "a.tif", "a.tif", "-o", "b.xlsx"), 2, "ends in .csv"),
+        (("measure", "a.tif", "a.tif", "-o", "dir.csv", "--overwrite"), 1, "dir.csv is a folder; give the name of a"),
+        (("measure", "a.tif", "a.tif", "-o", "a.tif/b.csv"), 1, "a.tif is a file; give a folder"),
+        (("measure", "a.tif", "a.tif", "-o", "old.csv"), 1, "old.csv exists; give --overwrite to replace it, or anoth"),
+        (("preprocess", "a.tif", "-o", "./a.tif", "--overwrite"), 1, "a.tif is an input; give the output another name"),
+        (("rois-to-labels", "a.zip", "--like", "a.tif", "-o", "a.tif", "--overwrite"), 1, "a.tif is an input"),
+        (("evaluate", "a.tif", "a.tif", "--json", "a.tif", "--overwrite"), 1, "a.tif is an input"),
+        (("evaluate", "a.tif", "a.tif", "--json", "old.csv"), 1, "old.csv exists; give --overwrite"),
+        (("segment", "a.tif", "-o", "a.tif"), 1, "a.tif is a file; give a folder"),
+        (("segment", "a.tif", "-o", "a" * 300), 1, "is too long for a file or folder; give a shorter one"),
+        (("segment", "a" * 240 + ".tif", "-o", "out"), 1, "is too long for a file or folder"),
+        (("train", "dir.csv", "-o", "a.tif"), 1, "a.tif is a file; give a folder"),
+        (("simulate", "a.tif"), 1, "a.tif is a file; give a folder"),
+        (("segment", "dir.csv", "-o", "out"), 1, "dir.csv is a folder; give image files"),
+        (("segment", "a.tif", "-o", "out", "--plane", "2"), 1, "it has one only: leave --plane out"),
+        (("segment", "a.tif", "-o", "out", "--over"), 2, "--over"),
+        (("preprocess", "a.tif", "-o", "b.tif", "--plane", "x"), 2, "--plane 'x': give a whole number of at least 1"),
+        (("measure", "a.tif", "a.tif", "-o", "b.csv", "--plane", "0"), 2, "--plane '0': give a whole number of at"),
+        (("measure", "far.zip", "a.tif", "-o", "b.csv"), 1, "far.zip: no ROI covers a pixel of the image of 4 x 3 pix"),
+        (
+            ("rois-to-labels", "high.zip", "--like", "a.tif", "-o", "b.tif"),
+            1,
+            "high.zip has a ROI nucleus_16777217, but",
+        ),
+        (("doctor", "--heap-mb", "10"), 2, "--heap-mb"),
+    ],
+)
+def test_what_cannot_end_well_is_refused_before_the_work(run, tmp_path, monkeypatch, words, code, message):
+    def started(*_):
+        raise AssertionError
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cli, "_start", started)
+    write_tiff("a.tif", np.ones((3, 4), np.uint8))
+    (tmp_path / "old.csv").write_text("mine")
+    (tmp_path / "dir.csv").mkdir()
+    rois.write_rois("a.zip", [])
+    rois.write_rois("far.zip", rois.labels_to_rois(np.eye(50, dtype=np.int32)[:, ::-1] * np.arange(50, dtype=np.int32)))
+    rois.write_rois("high.zip", rois.labels_to_rois(np.full((1, 1), 2**24 + 1, np.int32)))
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
+    got, _, err = run(*words)
+    assert (got, message in one_line(err)) == (code, True), err
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
+
+
+def test_a_folder_that_may_not_be_written_is_refused(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(cli.os, "access", lambda *_: False)
+    code, _, err = run("measure", "a.zip", "a.tif", "-o", tmp_path / "a" / "b.csv")
+    assert code == 1
+    assert f"you may not write to {tmp_path}; choose another folder" in one_line(err)
+
+
+def test_simulate_replaces_images_only_if_asked(run, tmp_path):
+    words = ("simulate", tmp_path, "--size", 64, "--diameter", 20, "--no-localizations", "--count")
+    assert run(*words, 1)[:2] == (0, f"{tmp_path}: 1 image of kind tissue\n")
+    (tmp_path / "images" / "tissue_0_0000.tif").rename(tmp_path / "images" / "tissue_0_0001.tif")
+    code, _, err = run(*words, 2)
+    assert code == 1
+    assert "tissue_0_0001.tif exists; give --overwrite" in one_line(err)
+    assert not (tmp_path / "images" / "tissue_0_0000.tif").exists()
+    assert run(*words, 2, "--overwrite")[0] == 0
+
+
+def test_the_scale_is_told(run, sample, tmp_path):
+    _, out, _ = run("segment", sample, "-o", tmp_path, "--size", 128)
+    assert "(scaled to 128 pixels)" in out
+
+
+def test_rois_that_do_not_fit_are_summed_up(run, tmp_path):
+    labels = np.zeros((40, 3), np.int32)
+    labels[::4, 1] = np.arange(1, 11)
+    rois.write_rois(tmp_path / "a.zip", rois.labels_to_rois(labels))
+    write_tiff(tmp_path / "a.tif", np.ones((6, 3), np.uint8))
+    code, out, err = run("measure", tmp_path / "a.zip", tmp_path / "a.tif", "-o", tmp_path / "a.csv")
+    assert (code, out) == (0, f"{tmp_path}/a.csv: 2 nuclei\n")
+    assert err.splitlines()[2:] == [
+        "stormseg: a.zip: nucleus_0005: left out: it lies outside the image",
+        "stormseg: a.zip: and 5 more",
+        "stormseg: a.zip: 8 of 10 ROIs lie outside the image of 3 x 6 pixels: wrong image?",
+    ]
+
+
+def test_evaluate_names_what_it_leaves_out_and_rounds_counts(run, tmp_path):
+    for folder, names in (("p", "abc"), ("t", "abcd")):
+        for i, name in enumerate(names):
+            write_labels(tmp_path / folder / f"{name}.tif", np.arange(4 + (i == 0), dtype=np.int32)[None, :])
+    code, out, err = run("evaluate", tmp_path / "p", tmp_path / "t")
+    assert code == 0
+    assert one_line(err) == f"stormseg: {tmp_path}/t/d.tif has no partner; left out of the scores\n"
+    lines = {line.split()[0]: line.split()[-2:] for line in out.splitlines()}
+    assert (lines["a"], lines["mean"], lines["pooled"]) == (["4", "4"], ["3.3", "3.3"], ["10", "10"])
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+@pytest.mark.parametrize(
+    ("shell", "code", "errors"),
+    [
+        (">&-", 0, ""),
+        (">/dev/full", 1, "stormseg: cannot write output: [Errno 28] No space left on device\n"),
+        ("| true; exit ${PIPESTATUS[0]}", 1, ""),
+    ],
+)
+def test_output_that_nobody_takes_is_no_traceback(tmp_path, shell, code, errors):
+    write_tiff(tmp_path / "a.tif", np.ones((3, 4), np.uint8))
+    command = f"{shlex.quote(sys.executable)} -m stormseg_ij.cli evaluate a.tif a.tif {shell}"
+    ran = subprocess.run(["bash", "-c", command], capture_output=True, text=True, cwd=tmp_path, check=False)
+    told = "".join(line for line in ran.stderr.splitlines(keepends=True) if "binary image" not in line)
+    assert (ran.returncode, told) == (code, errors)
+
+
+def test_no_handler_meets_a_broken_pipe_with_a_traceback(run, monkeypatch, tmp_path):
+    def gone(*_, **__):
+        raise BrokenPipeError
+
+    monkeypatch.setattr("stormseg_ij.simulate.write_dataset", gone)
+    assert run("simulate", tmp_path / "d") == (1, "", "")
 
 
 def test_as_a_program_it_leaves_with_the_right_code_and_all_output(tmp_path):

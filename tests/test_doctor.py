@@ -83,6 +83,34 @@ def test_a_crash_is_a_finding(monkeypatch):
     assert doctor._child("import time; time.sleep(60)")() == (1, "no answer after 0.2 s")
 
 
+def test_a_program_that_cannot_start_is_a_finding(monkeypatch):
+    monkeypatch.setattr(sys, "executable", "/no/such/python")
+    assert doctor._child("1")() == (1, "cannot start /no/such/python: No such file or directory")
+
+
+@pytest.mark.parametrize(
+    ("variable", "settings", "what", "remedy"),
+    [
+        ("", "{", "are damaged: Expecting property name", "run stormseg doctor --save"),
+        ("", '{"fiji": "/no/Fiji"}', "settings.json: no Fiji at /no/Fiji: no such folder", "give Fiji's folder"),
+        ("/no/Fiji", "{}", "STORMSEG_FIJI: no Fiji at /no/Fiji: no such folder", "give Fiji's folder"),
+    ],
+)
+def test_wrong_settings_are_a_finding_and_the_rest_is_looked_at(
+    monkeypatch, tmp_path, variable, settings, what, remedy
+):
+    path = tmp_path / "settings.json"
+    path.write_text(settings)
+    monkeypatch.setattr(installation, "_settings_path", lambda: path)
+    monkeypatch.setattr(doctor, "_child", lambda *_: answer(0, "1"))
+    monkeypatch.setenv("STORMSEG_FIJI", variable)
+    *others, wrong = doctor.examine()
+    assert [finding.part for finding in others] == PARTS
+    assert (wrong.part, wrong.ok) == ("Settings", False)
+    assert what in wrong.what
+    assert wrong.remedy.startswith(remedy)
+
+
 def test_no_java(monkeypatch):
     def none():
         raise BridgeError("no usable Java")

@@ -304,7 +304,7 @@ def test_four_dimensions_are_refused(tmp_path):
 def test_files_that_are_none(tmp_path):
     assert "no file" in refusal(tmp_path / "missing.tif")
     (tmp_path / "folder.tif").mkdir()
-    assert "is a folder" in refusal(tmp_path / "folder.tif")
+    assert "is a folder; give image files" in refusal(tmp_path / "folder.tif")
     (tmp_path / "empty.tif").touch()
     assert "is empty (0 bytes)" in refusal(tmp_path / "empty.tif")
     (tmp_path / "image.jpg").write_bytes(b"x")
@@ -328,8 +328,11 @@ def test_bytes_that_are_no_image(tmp_path, capfd, caplog, suffix, data):
 @pytest.mark.parametrize(
     ("pixels", "words"),
     [
-        (np.array([[1.0, np.nan, np.inf]], np.float32), "2 pixels that are NaN or infinite"),
-        (np.array([[1.0, -np.inf]]), "1 pixels that are NaN or infinite"),
+        (
+            np.array([[1.0, np.nan, np.inf]], np.float32),
+            "2 pixels that are NaN or infinite; replace them by numbers first",
+        ),
+        (np.array([[1.0, -np.inf]]), "1 pixel that is NaN or infinite; replace it by a number first"),
         (np.array([[1j, 2.0]], np.complex64), "pixels of type complex64"),
         (np.array([[1.0, 1e300]]), "values beyond what 32-bit pixels hold"),
     ],
@@ -338,6 +341,21 @@ def test_values_that_are_refused(tmp_path, pixels, words):
     path = tmp_path / "image.tif"
     tifffile.imwrite(path, pixels)
     assert words in refusal(path)
+
+
+def test_a_second_plane_of_one_is_refused(tmp_path):
+    path = tmp_path / "image.tif"
+    tifffile.imwrite(path, GRAY8)
+    assert "has no plane 2; it has one only: leave --plane out" in refusal(path, plane=2)
+
+
+def test_a_file_that_may_not_be_read_is_not_called_damaged(tmp_path, monkeypatch):
+    def forbidden(*_):
+        raise PermissionError(13, "Permission denied")
+
+    tifffile.imwrite(tmp_path / "image.tif", GRAY8)
+    monkeypatch.setattr(tifffile, "TiffFile", forbidden)
+    assert "you may not read" in refusal(tmp_path / "image.tif")
 
 
 def test_codec_that_is_missing(tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 """What is found on this computer and what is not: Java, ImageJ's jar, Fiji, memory, a display."""
 
+import errno
 import functools
 import http.server
 import shutil
@@ -190,8 +191,29 @@ def test_a_fiji_that_is_not_there_is_not_saved(config):
 def test_damaged_settings_are_one_line(config, text):
     config.parent.mkdir(parents=True)
     config.write_text(text, encoding="latin-1")
-    with pytest.raises(BridgeError, match=r"cannot read the saved settings .*settings\.json.*; delete the file"):
+    with pytest.raises(
+        BridgeError, match=r"the saved settings .*settings\.json are damaged: .*; run stormseg doctor --save"
+    ):
         installation.resolve_fiji(None)
+    installation.save_fiji("sc.fiji:fiji")
+    assert installation.resolve_fiji(None) == "sc.fiji:fiji"
+
+
+def test_settings_that_may_not_be_read_are_not_to_be_deleted(config, monkeypatch):
+    def forbidden(*_, **__):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_text", forbidden)
+    with pytest.raises(BridgeError, match=r"settings\.json: Permission denied; make it readable"):
+        installation.resolve_fiji(None)
+
+
+def test_a_wrong_fiji_is_told_with_where_it_was_named(config, monkeypatch):
+    monkeypatch.setenv("STORMSEG_FIJI", "/no/Fiji")
+    with pytest.raises(BridgeError, match=r"^STORMSEG_FIJI: no Fiji at /no/Fiji: no such folder; "):
+        installation.resolve_fiji(None)
+    monkeypatch.setenv("STORMSEG_FIJI", "None")
+    assert installation.resolve_fiji(None) is None
 
 
 # Memory and display

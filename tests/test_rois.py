@@ -160,7 +160,7 @@ def test_first_roi_keeps_the_pixel():
     )
     assert labels.tolist() == [[2, 2, 2, 0], [2, 2, 2, 1], [2, 2, 2, 1], [0, 1, 1, 1]]
     assert notes == (
-        "nucleus_0001: overlaps earlier ROIs: 4 of its 9 pixels are theirs",
+        "nucleus_0001: overlaps earlier ROIs: they keep 4 of its 9 pixels",
         "nucleus_0003: left out: it lies under earlier ROIs",
     )
 
@@ -320,7 +320,7 @@ TOO_MANY_POINTS[16:18] = struct.pack(">H", 60_000)
         ({"good.roi": GOOD, "short.roi": b"Iout"}, "cannot read the ROI short"),
         ({"noise.roi": b"\xff" * 200}, "cannot read the ROI noise"),
         ({"points.roi": bytes(TOO_MANY_POINTS)}, "cannot read the ROI points"),
-        ({"letter.txt": "hello"}, "holds no ROIs but 1 other files"),
+        ({"letter.txt": "hello"}, "holds no ROIs but another file;"),
     ],
 )
 def test_damaged_and_hostile_archives(tmp_path, entries, message):
@@ -390,3 +390,12 @@ def test_failing_write_leaves_the_old_file(tmp_path):
         rois.write_rois(path, [broken])
     assert path.read_bytes() == content
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_that_may_not_be_read_is_not_called_damaged(tmp_path, monkeypatch):
+    def forbidden(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(zipfile, "ZipFile", forbidden)
+    with pytest.raises(ImageError, match=r"you may not read .*cells\.zip; "):
+        rois.read_rois(tmp_path / "cells.zip")
