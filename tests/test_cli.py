@@ -160,7 +160,7 @@ def test_simulate_and_train(run, tmp_path):
         (("segment", "x.tif"), 2, "-o/--output"),
         (("segment", "x.tif", "-o", "out", "--blurr", "2"), 2, "--blurr"),
         (("segment", "x.tif", "-o", "out", "--blur", "x"), 2, "--blur 'x': give a number from 0 to 100"),
-        (("segment", "x.tif", "-o", "out", "--probability", "2"), 2, "--probability '2': give a number from 0.01 to 1"),
+        (("segment", "x.tif", "-o", "out", "--probability", "2"), 2, "--probability '2': give a number from 0.05 to 1"),
         (("segment", "x.tif", "-o", "out", "--size", "big"), 2, "or 'auto'"),
         (("segment", "x.tif", "-o", "out", "--plane", "0"), 2, "--plane '0': give a whole number of at least 1"),
         (("segment", "x.tif", "-o", "out", "--nms", "nan"), 2, "--nms 'nan'"),

@@ -107,7 +107,7 @@ def test_other_wrong_values():
     assert refusal(kind="plant") == "--kind 'plant': choose from cell, tissue"
     assert refusal(name=3) == "--name 3: give a text"
     assert refusal(fast="maybe") == "--fast 'maybe': give true or false"
-    assert refusal(SegmentSettings, nms=2) == "--nms 2: give a number from 0 to 1"
+    assert refusal(SegmentSettings, nms=2) == "--nms 2: give a number from 0 to 0.9"
 
 
 def test_unknown_keys_name_the_nearest():
