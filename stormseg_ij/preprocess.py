@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from stormseg_ij.errors import SettingsError
 from stormseg_ij.image import Image
 from stormseg_ij.settings import PreprocessSettings
 
 if TYPE_CHECKING:
     from stormseg_ij.bridge import ImageJ
+
+_MOST_PIXELS = 2**31 - 1
 
 
 def preprocess(image: Image, settings: PreprocessSettings, ij: ImageJ) -> Image:
@@ -34,6 +37,8 @@ def preprocess(image: Image, settings: PreprocessSettings, ij: ImageJ) -> Image:
 
     Raises
     ------
+    SettingsError
+        If the resized image would have more pixels than an image of ImageJ can.
     BridgeError
         If Java's memory is too small.
 
@@ -43,6 +48,8 @@ def preprocess(image: Image, settings: PreprocessSettings, ij: ImageJ) -> Image:
     Gaussian filter with a sigma of 2, histogram equalization with normalization, all of it done with Fiji.
     """
     shape = image.shape if settings.size is None else resized_shape(image.shape, settings.size)
+    if shape[0] * shape[1] > _MOST_PIXELS:
+        raise SettingsError(f"--size {settings.size} makes {shape[1]} x {shape[0]} pixels; ImageJ holds {_MOST_PIXELS}")
     notes = image.notes
     imp = ij.to_imageplus(image)
     if shape != image.shape:

@@ -123,3 +123,9 @@ def test_settings_out_of_range_are_refused(settings):
 def test_importing_preprocess_loads_no_java(run_python):
     done = run_python("import sys; import stormseg_ij.preprocess; print({'jpype', 'scyjava'} & set(sys.modules))")
     assert done.stdout.strip() == "set()"
+
+
+def test_more_pixels_than_imagej_holds_are_refused(ij):
+    square = Image(np.zeros((8, 8), np.uint8), "x")
+    with pytest.raises(SettingsError, match=r"--size 60000 makes 60000 x 60000 pixels; ImageJ holds 2147483647"):
+        preprocess(square, PreprocessSettings(size=60_000), ij)
