@@ -315,7 +315,7 @@ def _labels_to_rois(arguments: argparse.Namespace) -> int:
     from stormseg_ij import rois
     from stormseg_ij.image import read_labels
 
-    _check_file(arguments, [arguments.labels], ".zip", ".roi")
+    _check_file(arguments, [arguments.labels], *rois.SUFFIXES)
     labels, notes = read_labels(arguments.labels)
     found = rois.labels_to_rois(labels, image_name=arguments.labels.stem)
     rois.write_rois(arguments.output, found)
@@ -344,13 +344,13 @@ def _rois_to_labels(arguments: argparse.Namespace) -> int:
 
 
 def _measure(arguments: argparse.Namespace) -> int:
-    from stormseg_ij import measure
+    from stormseg_ij import measure, rois
     from stormseg_ij.image import read_image, read_labels
 
     plane = _plane(arguments)
     _check_file(arguments, [arguments.nuclei, arguments.image], ".csv")
     image = read_image(arguments.image, plane=plane)
-    if arguments.nuclei.suffix.lower() in (".zip", ".roi"):
+    if arguments.nuclei.suffix.lower() in rois.SUFFIXES:
         labels = _painted(arguments.nuclei, image.shape)
     else:
         labels, notes = read_labels(arguments.nuclei)
@@ -407,14 +407,15 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
 
 def _simulate(arguments: argparse.Namespace) -> int:
-    from stormseg_ij.simulate import write_dataset
+    from stormseg_ij.simulate import image_stem, write_dataset
 
     settings: options.SimulateSettings = _settings(arguments)
-    names = (f"{settings.kind}_{settings.seed}_{index:04d}.tif" for index in range(settings.count))
-    _check_outputs([arguments.output / "images" / name for name in names], [], overwrite=arguments.overwrite)
+    images = arguments.output / "images"
+    outputs = [images / f"{image_stem(settings, index)}.tif" for index in range(settings.count)]
+    _check_outputs(outputs, [], overwrite=arguments.overwrite)
     written = write_dataset(arguments.output, settings, track=lambda numbers: _progress(numbers, "image"))
-    images = "1 image" if len(written) == 1 else f"{len(written)} images"
-    print(f"{arguments.output}: {images} of kind {settings.kind}")
+    count = "1 image" if len(written) == 1 else f"{len(written)} images"
+    print(f"{arguments.output}: {count} of kind {settings.kind}")
     return 0
 
 

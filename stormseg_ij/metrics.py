@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from stormseg_ij.errors import ImageError
 from stormseg_ij.image import SUFFIXES, Labels, Pixels, read_labels
 from stormseg_ij.overlap import Integers, Overlap, find_overlap
+from stormseg_ij.rois import SUFFIXES as ROI_SUFFIXES
 from stormseg_ij.rois import read_rois, rois_to_labels
 from stormseg_ij.settings import EvaluateSettings
 
@@ -280,7 +281,7 @@ def _bare_name(path: Path) -> str:
 
 
 def _holds_rois(path: Path) -> bool:
-    return path.suffix.lower() in (".zip", ".roi")
+    return path.suffix.lower() in ROI_SUFFIXES
 
 
 def _label_files(folder: Path) -> dict[str, Path]:

@@ -23,7 +23,7 @@ from stormseg_ij.errors import ImageError
 from stormseg_ij.files import together
 from stormseg_ij.image import Image, Labels, label_lut, write_labels, write_png
 from stormseg_ij.preprocess import preprocess
-from stormseg_ij.settings import PreprocessSettings, SegmentSettings
+from stormseg_ij.settings import LEAST_PROBABILITY, MOST_NMS, PreprocessSettings, SegmentSettings
 
 if TYPE_CHECKING:
     from stormseg_ij.bridge import ImageJ
@@ -211,8 +211,8 @@ def _resolved(settings: SegmentSettings, model: Model) -> SegmentSettings:
     return dataclasses.replace(
         settings,
         blur=model.info.blur_px if settings.blur is None else settings.blur,
-        probability=max(model.probability, 0.05) if settings.probability is None else settings.probability,
-        nms=min(model.nms, 0.9) if settings.nms is None else settings.nms,
+        probability=max(model.probability, LEAST_PROBABILITY) if settings.probability is None else settings.probability,
+        nms=min(model.nms, MOST_NMS) if settings.nms is None else settings.nms,
     )
 
 

@@ -22,6 +22,9 @@ from stormseg_ij.outlines import Loop, Mask, fill, loops_to_path, path_to_loops,
 if TYPE_CHECKING:
     from roifile import ImagejRoi
 
+SUFFIXES = (".zip", ".roi")
+"""Endings of ROI files."""
+
 _NAME = re.compile(r"nucleus_(\d+)")
 OUTSIDE = "left out: it lies outside the image"
 """End of the note on a ROI that has no part in the image."""
@@ -150,7 +153,7 @@ def write_rois(path: str | Path, rois: Iterable[ImagejRoi]) -> None:
     """
     path, rois = Path(path), list(rois)
     suffix = path.suffix.lower()
-    if suffix not in (".zip", ".roi"):
+    if suffix not in SUFFIXES:
         raise ImageError(f"cannot write ROIs to {path}; choose a name that ends in .zip, or .roi for a single ROI")
     if suffix == ".roi" and len(rois) != 1:
         raise ImageError(f"{path} can hold one ROI, not {len(rois)}; choose a name that ends in .zip")
@@ -188,7 +191,7 @@ def read_rois(path: str | Path) -> list[ImagejRoi]:
     """
     path = Path(path)
     suffix = path.suffix.lower()
-    if suffix not in (".zip", ".roi"):
+    if suffix not in SUFFIXES:
         raise ImageError(f"{path} is no ROI file; give a .zip or .roi that ImageJ's ROI Manager saved")
     try:
         if suffix == ".roi":

@@ -200,6 +200,10 @@ class PreprocessSettings(Settings):
     equalize: bool = option(False, "equalize the histogram, normalized, as Enhance Contrast does")
 
 
+LEAST_PROBABILITY, MOST_NMS = 0.05, 0.9
+"""Beyond these nearly every pixel is a nucleus of its own, and comparing them all takes minutes."""
+
+
 @dataclass(frozen=True)
 class SegmentSettings(Settings):
     """Everything that decides what `segment` finds."""
@@ -215,11 +219,11 @@ class SegmentSettings(Settings):
     )  # fmt: skip
     equalize: bool = option(False, "equalize the histogram, normalized, as Enhance Contrast does")
     probability: float | None = option(
-        None, "least probability of a nucleus; the model's own without it", minimum=0.05, maximum=1.0
+        None, "least probability of a nucleus; the model's own without it", minimum=LEAST_PROBABILITY, maximum=1.0
     )
     nms: float | None = option(
         None, "overlap (IoU) above which the less probable of two nuclei goes; the model's own without it",
-        minimum=0.0, maximum=0.9,
+        minimum=0.0, maximum=MOST_NMS,
     )  # fmt: skip
     min_area_fraction: float = option(
         0.25, "remove nuclei smaller than this fraction of the image's mean nucleus area", minimum=0.0, maximum=1.0

@@ -96,6 +96,15 @@ def simulate(rng: Generator, *, kind: str, size: int, diameter: float | None = N
     return Simulation(image, labels, noise, _table(rng, points), _PIXEL_SIZE_NM)
 
 
+def image_stem(settings: SimulateSettings, index: int) -> str:
+    """Return the name, without an ending, of an image that `write_dataset` writes.
+
+    >>> image_stem(SimulateSettings(kind="cell", seed=7), 3)
+    'cell_7_0003'
+    """
+    return f"{settings.kind}_{settings.seed}_{index:04d}"
+
+
 def write_dataset(
     folder: Path, settings: SimulateSettings, *, track: Callable[[range], Iterable[int]] = iter
 ) -> list[Path]:
@@ -124,7 +133,7 @@ def write_dataset(
     for index in track(range(settings.count)):
         rng = np.random.default_rng([settings.seed, index, sum(settings.kind.encode())])
         result = simulate(rng, kind=settings.kind, size=settings.size, diameter=settings.diameter)
-        stem = f"{settings.kind}_{settings.seed}_{index:04d}"
+        stem = image_stem(settings, index)
         side = result.pixel_size_nm / 1000.0
         calibration = Calibration(side, side, "micron")
         write_tiff(folder / "images" / f"{stem}.tif", result.image, calibration=calibration)
