@@ -1,21 +1,45 @@
-"""Outlines of simulated nuclei and where they lie: the geometry behind `simulate`."""
+"""Outlines of simulated nuclei: the shapes behind `simulate`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from stormseg_ij.image import Labels
+from stormseg_ij.errors import ImageError
+from stormseg_ij.image import SUFFIXES, read_labels
 
 Mask = NDArray[np.bool_]
+Form = NDArray[np.float32]
+"""Positive inside, negative outside, on a grid from -2 to 2 radii; its area is that of the unit disc."""
+
+_FORM_SIDE, _FORM_REACH = 96, 2.0
+_MOST_TEMPLATES = 2000
+_TEMPLATE_LEAST_PX = 250  # smaller masks show their pixels when they are enlarged
 
 
 @dataclass(frozen=True)
 class Placement:
-    """One nucleus to try: centre (y, x), mean diameter, orientation in radians, how long, rough and likely dented."""
+    """One nucleus to try.
+
+    Attributes
+    ----------
+    y, x : float
+        Centre in pixels.
+    diameter : float
+        Of the disc with the same area, in pixels.
+    angle : float
+        Orientation in radians.
+    elongation : float
+        Length by width.
+    roughness : float
+        Standard deviation of the radius, roughly, in radii.
+    form : ndarray of float32, shape (96, 96), optional
+        What `lobed`, `cornered`, `bent`, `bitten` or `read_templates` give; without it a rough ellipse.
+    """
 
     y: float
     x: float
@@ -23,11 +47,133 @@ class Placement:
     angle: float
     elongation: float
     roughness: float
-    dented: float = 0.0
+    form: Form | None = None
+
+
+def lobed(rng: Generator) -> Form:
+    """Draw two or three discs that run into each other."""
+    y, x = _grid()
+    level = np.full(y.shape, -np.inf)
+    for _ in range(int(rng.integers(2, 4))):
+        distance, angle = rng.uniform(0.3, 0.75), rng.uniform(0.0, 2.0 * np.pi)
+        stretch = rng.uniform(0.7, 1.4)
+        v, u = y - distance * np.sin(angle), x - distance * np.cos(angle)
+        level = np.logaddexp(level, 8.0 * (rng.uniform(0.45, 0.8) - np.hypot(v * stretch, u / stretch)))
+    return _unit(level)
+
+
+def cornered(rng: Generator) -> Form:
+    """Draw a wedge or a polygon of three to six sides with rounded corners, as neighbours press it."""
+    y, x = _grid()
+    while True:
+        sides = int(rng.integers(3, 7))
+        turns = 2.0 * np.pi * (np.arange(sides) + rng.uniform(-0.2, 0.2, sides)) / sides
+        walls = [rng.uniform(0.45, 0.8) - x * np.cos(turn) - y * np.sin(turn) for turn in turns]
+        sharp = rng.uniform(6.0, 15.0)  # of the corners
+        form = _unit(-np.logaddexp.reduce([-sharp * wall for wall in walls]) / sharp)
+        if max(edge.max() for edge in (form[0], form[-1], form[:, 0], form[:, -1])) < 0.0:  # no long wedge is cut off
+            return form
+
+
+def bent(rng: Generator) -> Form:
+    """Draw a kidney, or a crescent."""
+    y, x = _grid()
+    radius = rng.uniform(0.7, 2.0)
+    middle = np.hypot(y, x - radius) - radius  # a ring through the centre
+    along = radius * np.arctan2(y, radius - x)
+    return _unit(1.0 - np.hypot(along / rng.uniform(1.2, 1.8), middle / rng.uniform(0.45, 0.8)))
+
+
+def bitten(rng: Generator) -> Form:
+    """Draw an ellipse of which a neighbour, a vacuole or the knife has taken a piece."""
+    y, x = _grid()
+    stretch = rng.uniform(0.8, 1.25)
+    whole = 1.0 - np.hypot(y * stretch, x / stretch)
+    distance, radius = rng.uniform(0.8, 1.2), rng.uniform(0.3, 0.7)
+    bite = np.hypot(y, x - distance) - radius
+    return _unit(np.minimum(whole, bite))
+
+
+FORMS = (lobed, cornered, bent, bitten)
+
+
+def read_templates(folder: Path) -> tuple[Form, ...]:
+    """Read nucleus shapes from ``folder/labels``, such as those of DSB2018 (BBBC038).
+
+    Parameters
+    ----------
+    folder : Path
+        With label images: 0 is background, every other value a nucleus.
+
+    Returns
+    -------
+    tuple of ndarray of float32
+        Of nuclei that are large enough and do not touch the image's border, in the order of the file names. Of
+        more than 2,000 every second, third ...: each takes 36 KB.
+
+    Raises
+    ------
+    ImageError
+        If there are no label images, or no such nucleus in them.
+    """
+    from scipy import ndimage
+
+    paths = sorted(path for path in (folder / "labels").glob("*") if path.suffix.lower() in SUFFIXES)
+    if not paths:
+        raise ImageError(f"{folder / 'labels'} holds no label images; give the folder above labels/")
+    masks = []
+    for path in paths:
+        labels = np.pad(read_labels(path)[0], 1)
+        for index, box in enumerate(ndimage.find_objects(labels), start=1):
+            if box is None or any(
+                part.start <= 1 or part.stop >= side - 1 for part, side in zip(box, labels.shape, strict=True)
+            ):
+                continue
+            mask = labels[box] == index
+            if mask.sum() >= _TEMPLATE_LEAST_PX:
+                masks.append(mask)
+    if not masks:
+        least = f"a nucleus of {_TEMPLATE_LEAST_PX} pixels or more that is not cut by the border"
+        raise ImageError(f"{folder / 'labels'} does not hold {least}; give other shapes")
+    return tuple(_template(np.pad(mask, 8)) for mask in masks[:: -(-len(masks) // _MOST_TEMPLATES)])
+
+
+def _template(mask: Mask) -> Form:
+    """Return a mask as a form: signed distances, smoothed, around the centre."""
+    from scipy import ndimage
+
+    radius = np.sqrt(mask.sum() / np.pi)
+    signed = (ndimage.distance_transform_edt(mask) - ndimage.distance_transform_edt(~mask)) / radius
+    smooth = ndimage.gaussian_filter(signed, 0.03 * np.sqrt(mask.sum()))
+    centre = ndimage.center_of_mass(mask)
+    y, x = _grid()
+    return _unit(
+        ndimage.map_coordinates(smooth, [centre[0] + y * radius, centre[1] + x * radius], order=1, mode="nearest")
+    )
+
+
+def _grid() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return y and x of a form's points, in radii."""
+    side = np.linspace(-_FORM_REACH, _FORM_REACH, _FORM_SIDE)
+    y, x = np.meshgrid(side, side, indexing="ij")
+    return y, x
+
+
+def _unit(level: NDArray[np.float64]) -> Form:
+    """Bring a form to the area of the unit disc, and its centre of mass to the middle."""
+    from scipy import ndimage
+
+    inside = level > 0.0
+    step = 2.0 * _FORM_REACH / (_FORM_SIDE - 1)
+    scale = np.sqrt(max(inside.sum(), 1) * step**2 / np.pi)
+    centre = ndimage.center_of_mass(inside) if inside.any() else (0.5 * (_FORM_SIDE - 1),) * 2
+    steps = np.linspace(-_FORM_REACH, _FORM_REACH, _FORM_SIDE) * scale / step
+    places = np.meshgrid(steps + centre[0], steps + centre[1], indexing="ij")
+    return np.asarray(ndimage.map_coordinates(level, places, order=1, mode="nearest"), np.float32)
 
 
 def nucleus_mask(rng: Generator, place: Placement, shape: tuple[int, int]) -> tuple[slice, slice, Mask]:
-    """Draw one closed outline: an ellipse, roughened by Fourier terms, bent, sometimes with a dent.
+    """Draw one closed outline: a rough and bent ellipse, or the placement's form, roughened.
 
     Parameters
     ----------
@@ -43,6 +189,10 @@ def nucleus_mask(rng: Generator, place: Placement, shape: tuple[int, int]) -> tu
     mask : ndarray of bool
         Of the box.
     """
+    return _ellipse_mask(rng, place, shape) if place.form is None else _form_mask(rng, place, place.form, shape)
+
+
+def _ellipse_mask(rng: Generator, place: Placement, shape: tuple[int, int]) -> tuple[slice, slice, Mask]:
     from skimage import draw
 
     theta = np.linspace(0.0, 2.0 * np.pi, 120, endpoint=False)
@@ -50,9 +200,6 @@ def nucleus_mask(rng: Generator, place: Placement, shape: tuple[int, int]) -> tu
     amplitude = place.roughness * rng.normal(size=orders.size) / orders**1.2
     phase = rng.uniform(0.0, 2.0 * np.pi, orders.size)
     radius = 1.0 + (amplitude * np.cos(orders * theta[:, None] + phase)).sum(axis=1)
-    if rng.random() < place.dented:
-        distance = np.angle(np.exp(1j * (theta - rng.uniform(0.0, 2.0 * np.pi))))
-        radius -= rng.uniform(0.15, 0.45) * np.exp(-((distance / rng.uniform(0.25, 0.7)) ** 2))
     radius = np.clip(radius, 0.25, 2.0) * place.diameter / 2.0
     stretch = np.sqrt(place.elongation)
     along, across = radius * np.cos(theta) * stretch, radius * np.sin(theta) / stretch
@@ -60,152 +207,45 @@ def nucleus_mask(rng: Generator, place: Placement, shape: tuple[int, int]) -> tu
     cos, sin = np.cos(place.angle), np.sin(place.angle)
     y = place.y + along * sin + across * cos
     x = place.x + along * cos - across * sin
-    top, left = max(int(y.min()), 0), max(int(x.min()), 0)
-    height = max(min(int(y.max()) + 2, shape[0]) - top, 0)
-    width = max(min(int(x.max()) + 2, shape[1]) - left, 0)
-    mask = draw.polygon2mask((height, width), np.column_stack([y - top, x - left]))
-    return slice(top, top + height), slice(left, left + width), np.asarray(mask, bool)
+    rows, columns = _box((y.min(), x.min()), (y.max(), x.max()), shape)
+    size = (rows.stop - rows.start, columns.stop - columns.start)
+    mask = draw.polygon2mask(size, np.column_stack([y - rows.start, x - columns.start]))
+    return rows, columns, np.asarray(mask, bool)
 
 
-def tissue_layout(rng: Generator, shape: tuple[int, int], diameter: float) -> list[Placement]:
-    """Place nuclei as in a section: in rows along gland walls, in packed groups, and scattered between."""
-    kind = _Tissue(diameter, rng.uniform(0.03, 0.16), rng.uniform(0.1, 0.5))
-    places: list[Placement] = []
-    area = shape[0] * shape[1] / diameter**2
-    for _ in range(1 + rng.poisson(area / 70.0)):
-        places += _gland(rng, shape, kind)
-    for _ in range(rng.poisson(area / 100.0)):
-        places += _group(rng, shape, kind)
-    for _ in range(rng.poisson(area / 14.0)):
-        y, x = rng.uniform(0.0, shape[0]), rng.uniform(0.0, shape[1])
-        places.append(_tissue_nucleus(rng, (y, x), kind, rng.uniform(0.0, np.pi)))
-    return places
-
-
-def cell_layout(rng: Generator, shape: tuple[int, int], diameter: float) -> list[Placement]:
-    """Place nuclei as in a culture dish: smooth, large and apart, now and then touching."""
-    number = 2 + rng.poisson(0.4 * shape[0] * shape[1] / diameter**2)
-    roughness = rng.uniform(0.01, 0.07)
-    return [
-        Placement(
-            rng.uniform(0.0, shape[0]),
-            rng.uniform(0.0, shape[1]),
-            diameter * rng.lognormal(sigma=0.12),
-            rng.uniform(0.0, np.pi),
-            rng.uniform(1.0, 1.9),
-            roughness,
-        )
-        for _ in range(number)
-    ]
-
-
-def place_nuclei(rng: Generator, field: Mask, places: list[Placement], *, most_overlap: float, gap_px: float) -> Labels:
-    """Draw nuclei one after another; where two meet, a pixel goes to the one in which it lies deeper.
-
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-    field : ndarray of bool, shape (Y, X)
-        Where the field of view is; no nucleus reaches beyond it.
-    places : list of Placement
-    most_overlap : float
-        A nucleus that would share more than this fraction of itself with those before is left out.
-    gap_px : float
-        Nuclei give up this much at the border they share.
-
-    Returns
-    -------
-    ndarray of int32, shape (Y, X)
-        Labels 1..N, each one piece (8 neighbours) without holes.
-    """
+def _form_mask(rng: Generator, place: Placement, form: Form, shape: tuple[int, int]) -> tuple[slice, slice, Mask]:
     from scipy import ndimage
 
-    labels = np.zeros(field.shape, np.int32)
-    depth = np.zeros(field.shape, np.float32)
-    for number, place in enumerate(places, start=1):
-        rows, columns, mask = nucleus_mask(rng, place, (field.shape[0], field.shape[1]))
-        if mask.sum() < 30:
-            continue
-        taken = labels[rows, columns]
-        if (taken[mask] > 0).mean() > most_overlap:
-            continue
-        own = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1].astype(np.float32)
-        own /= own.max()
-        won = mask & (own > depth[rows, columns])
-        taken[won] = number
-        depth[rows, columns][won] = own[won]
-    return _whole_pieces(np.where(field, labels, 0), gap_px)
+    level = form + 0.6 * place.roughness * random_field(rng, form.shape, _FORM_SIDE * rng.uniform(0.03, 0.09))
+    stretch, radius = np.sqrt(place.elongation), place.diameter / 2.0
+    reach = _FORM_REACH * radius * max(stretch, 1.0 / stretch)
+    rows, columns = _box((place.y - reach, place.x - reach), (place.y + reach, place.x + reach), shape)
+    y = np.arange(rows.start, rows.stop)[:, None] - place.y
+    x = np.arange(columns.start, columns.stop)[None] - place.x
+    cos, sin = np.cos(place.angle), np.sin(place.angle)
+    along, across = (x * cos + y * sin) / (radius * stretch), (y * cos - x * sin) * stretch / radius
+    step = 2.0 * _FORM_REACH / (_FORM_SIDE - 1)
+    places = [(part + _FORM_REACH) / step for part in (across, along)]
+    mask = ndimage.map_coordinates(level, places, order=1, cval=-1.0) > 0.0
+    return rows, columns, np.asarray(mask, bool)
 
 
-def _whole_pieces(labels: Labels, gap_px: float) -> Labels:
-    """Keep the largest piece of each label, fill it, open a gap to its neighbours, renumber."""
+def _box(least: tuple[float, float], most: tuple[float, float], shape: tuple[int, int]) -> tuple[slice, slice]:
+    """Return rows and columns from `least` to `most` (y, x), cut at the image's border."""
+    starts = [max(int(value), 0) for value in least]
+    stops = [max(min(int(value) + 2, side), start) for value, side, start in zip(most, shape, starts, strict=True)]
+    return slice(starts[0], stops[0]), slice(starts[1], stops[1])
+
+
+def random_field(rng: Generator, shape: tuple[int, ...], grain_px: float) -> NDArray[np.float64]:
+    """Make a smooth random field of mean 0 and standard deviation 1; `grain_px` is the filter's sigma."""
     from scipy import ndimage
 
-    out = np.zeros_like(labels)
-    number = 0
-    for index, box in enumerate(ndimage.find_objects(labels), start=1):
-        if box is None:
-            continue
-        grown = tuple(slice(max(part.start - 2, 0), part.stop + 2) for part in box)
-        crop = labels[grown]
-        pieces, count = ndimage.label(crop == index)
-        if count == 0:
-            continue
-        piece = pieces == 1 + int(np.argmax(np.bincount(pieces.ravel())[1:]))
-        piece = ndimage.binary_fill_holes(piece) & ((crop == index) | (crop == 0))
-        neighbours = (crop > 0) & (crop != index)
-        if gap_px > 0.0 and neighbours.any():
-            piece &= ndimage.distance_transform_edt(~neighbours) > gap_px
-        if piece.sum() >= 30:
-            number += 1
-            out[grown][piece] = number
-    return out
-
-
-@dataclass(frozen=True)
-class _Tissue:
-    """What the nuclei of one section share."""
-
-    diameter: float
-    roughness: float
-    dented: float
-
-
-def _tissue_nucleus(rng: Generator, centre: tuple[float, float], kind: _Tissue, angle: float) -> Placement:
-    return Placement(
-        centre[0],
-        centre[1],
-        kind.diameter * rng.lognormal(sigma=0.2),
-        angle + rng.normal(scale=0.3),
-        rng.uniform(1.0, 2.2),
-        kind.roughness * rng.uniform(0.5, 1.6),
-        kind.dented,
-    )
-
-
-def _gland(rng: Generator, shape: tuple[int, int], kind: _Tissue) -> list[Placement]:
-    """Nuclei side by side along an arc, their long axes across it."""
-    centre = rng.uniform(-0.2, 1.2, 2) * shape
-    radii = rng.uniform(2.0, 6.0) * kind.diameter * rng.uniform(0.7, 1.3, 2)
-    start, sweep = rng.uniform(0.0, 2.0 * np.pi), rng.uniform(1.5, 2.0 * np.pi)
-    spacing = kind.diameter * rng.uniform(0.75, 1.4)
-    places = []
-    angle = start
-    while angle < start + sweep:
-        radial = 1.0 + rng.normal(scale=0.06)
-        y = centre[0] + radii[0] * radial * np.sin(angle)
-        x = centre[1] + radii[1] * radial * np.cos(angle)
-        places.append(_tissue_nucleus(rng, (y, x), kind, angle))
-        angle += spacing / radii.mean() * rng.uniform(0.8, 1.3)
-    return places
-
-
-def _group(rng: Generator, shape: tuple[int, int], kind: _Tissue) -> list[Placement]:
-    """Nuclei packed on a disturbed grid."""
-    centre = rng.uniform(0.0, 1.0, 2) * shape
-    side = int(rng.integers(2, 5))
-    spacing = kind.diameter * rng.uniform(0.8, 1.15)
-    grid = (np.mgrid[:side, :side].reshape(2, -1).T - (side - 1) / 2.0) * spacing
-    grid = grid + rng.normal(scale=0.15 * kind.diameter, size=grid.shape) + centre
-    angle = rng.uniform(0.0, np.pi)
-    return [_tissue_nucleus(rng, (float(y), float(x)), kind, angle + rng.normal(scale=0.5)) for y, x in grid]
+    step = max(int(grain_px / 3.0), 1)  # a coarse grid holds a smooth field
+    coarse = rng.normal(size=[side // step + 2 for side in shape])
+    coarse = ndimage.gaussian_filter(coarse, grain_px / step, mode="reflect")
+    coarse = (coarse - coarse.mean()) / max(coarse.std(), 1e-12)
+    if step == 1:
+        return np.asarray(coarse[: shape[0], : shape[1]])
+    grid = np.meshgrid(*(np.arange(side) / step for side in shape), indexing="ij")
+    return np.asarray(ndimage.map_coordinates(coarse, grid, order=1))
