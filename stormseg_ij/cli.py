@@ -146,7 +146,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_overwrite(sub)
 
     sub = command("train", _train, "Train a model on images and labels of your own.", options.TrainSettings)
-    sub.add_argument("data", type=Path, metavar="DATA", help="folder with images/ and labels/, equal stems")
+    text = "folder with images/ and labels/, equal stems; or none, and --simulate"
+    sub.add_argument("data", type=Path, nargs="?", metavar="DATA", help=text)
     sub.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="model folder to write")
 
     sub = command("doctor", _doctor, "Look at what is installed; say what to do for each fault.")

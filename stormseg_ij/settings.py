@@ -93,7 +93,7 @@ def add_arguments(parser: argparse.ArgumentParser, settings: type[Settings]) -> 
         if option_field.default is not None and option_field.default != "":
             text += f" (default: {_shown(option_field.default)})"
         keywords: dict[str, Any] = {"help": text.replace("%", "%%"), "default": argparse.SUPPRESS}
-        if hints[option_field.name] is bool:
+        if bool in _kinds(hints[option_field.name]):
             parser.add_argument(flag(option_field.name), action=argparse.BooleanOptionalAction, **keywords)
         else:
             keywords["metavar"] = meta["hint"] or "|".join(meta["choices"] or ("N", *meta["words"]))
@@ -132,7 +132,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
 def _checked(option_field: dataclasses.Field[Any], value: Any, hint: Any) -> Any:  # noqa: ANN401
     """Convert `value` to the option's type and check its limits."""
     meta = option_field.metadata
-    kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    kinds = _kinds(hint)
     if not meta or (value is None and type(None) in kinds):
         return value
     if isinstance(value, str) and value in meta["words"]:
@@ -146,6 +146,10 @@ def _checked(option_field: dataclasses.Field[Any], value: Any, hint: Any) -> Any
         allowed = f"choose from {', '.join(meta['choices'])}" if meta["choices"] else "give a text"
         raise SettingsError(f"{flag(option_field.name)} {value!r}: {allowed}")
     return value
+
+
+def _kinds(hint: Any) -> tuple[Any, ...]:  # noqa: ANN401 (a type or a union of types)
+    return typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
 
 
 def _checked_number(option_field: dataclasses.Field[Any], value: Any, kind: type) -> int | float:  # noqa: ANN401
@@ -228,6 +232,9 @@ class SegmentSettings(Settings):
     min_area_fraction: float = option(
         0.25, "remove nuclei smaller than this fraction of the image's mean nucleus area", minimum=0.0, maximum=1.0
     )
+    refine: bool | None = option(
+        None, "move outlines to where the localizations end, also into dents; the model's own choice without it"
+    )
     plane: int | None = option(None, "plane of a stack, counted from 1", minimum=1)
 
 
@@ -240,8 +247,12 @@ class SimulateSettings(Settings):
     size: int = option(512, "side of the images in pixels", minimum=64, maximum=32_768)
     seed: int = option(0, "the same seed gives the same images", minimum=0)
     diameter: float | None = option(
-        None, "mean nucleus diameter in pixels; 50 (tissue) or 115 (cell), varied, without it", minimum=8.0
+        None, "mean nucleus diameter in pixels; that of 8 um (tissue) or 18 um (cell), varied, without it", minimum=8.0
     )
+    pixel_size: float | None = option(
+        None, "pixel size in nm; 160, or such that nuclei of that diameter have a usual size, without it", above=0.0
+    )
+    shapes: str = option("", "folder with labels/ whose nuclei lend their shapes, such as DSB2018's", hint="FOLDER")
     localizations: bool = option(True, "write the table of localizations too")
 
 
@@ -263,8 +274,19 @@ class TrainSettings(Settings):
     )
     blur: float = option(0.0, "sigma of the Gaussian blur in pixels after rescaling", minimum=0.0, maximum=100.0)
     gamma: float = option(1.0, "exponent of the normalised gray values", above=0.0, maximum=4.0)
+    largest_scale: float = option(
+        1.5, "patches are scaled by 0.5 up to this: what sizes of nuclei the model bears", minimum=0.5, maximum=4.0
+    )
     validation: float = option(0.1, "fraction of the images kept for validation", minimum=0.01, maximum=0.9)
     seed: int = option(0, "the same seed gives the same patches", minimum=0, maximum=2**32 - 1)
+    simulate: int = option(
+        0, "train on simulated images, so many new ones per epoch, in place of a folder", minimum=0, maximum=10_000
+    )
+    shapes: str = option(
+        "", "for --simulate: folder with labels/ whose nuclei lend their shapes, such as DSB2018's", hint="FOLDER"
+    )
+    workers: int = option(1, "processes that simulate", minimum=1, maximum=64)
+    start_from: str = option("", "begin with the weights of this model", hint="NAME|FOLDER")
     resume: bool = option(False, "go on from the checkpoint in the model folder")
 
     def __post_init__(self) -> None:

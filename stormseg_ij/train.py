@@ -1,60 +1,43 @@
-"""Training a model from a folder of images and labels."""
+"""Training a model from a folder of images and labels, or from images simulated on the fly."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import functools
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.random import Generator
-from numpy.typing import NDArray
 
+from stormseg_ij import models
 from stormseg_ij.errors import ImageError, ModelError, SettingsError
-from stormseg_ij.image import SUFFIXES, Labels, read_image, read_labels
+from stormseg_ij.examples import Example, read_examples, sample_batch, training_images
 from stormseg_ij.models import stardist
 from stormseg_ij.models.info import ModelInfo
 from stormseg_ij.models.stardist import Batch, EpochReport, TrainingState
 from stormseg_ij.settings import TrainSettings, flag
+from stormseg_ij.stream import Stream
 
-_SMALLEST_SCALE, _LARGEST_SCALE = 0.5, 1.5
-_FOREGROUND_FRACTION = 0.9  # stardist's own default: most patches are centred on a nucleus
-_VALIDATION_PATCHES = 32
-_CHANGEABLE = ("epochs", "steps", "learning_rate", "cosine")  # on resuming; the rest would make it another training
-
-
-@dataclass(frozen=True)
-class Example:
-    """One training image with its labels, and what brings it to the model's scale and range.
-
-    Attributes
-    ----------
-    pixels : ndarray, shape (Y, X)
-    labels : ndarray of int32, shape (Y, X)
-    scale : float
-        Pixels of the network's input per pixel here, before random scaling.
-    limits : (float, float)
-        Gray values that become 0 and 1.
-    inside : ndarray of int, shape (K, 2)
-        Some pixels (y, x) that lie in nuclei.
-    """
-
-    pixels: NDArray[Any]
-    labels: Labels
-    scale: float
-    limits: tuple[float, float]
-    inside: NDArray[np.intp]
+_VALIDATION_PATCHES = 64
+_CHANGEABLE = (
+    "epochs",
+    "steps",
+    "learning_rate",
+    "cosine",
+    "workers",
+)  # on resuming; the rest would make it another training
 
 
-def train(data: Path, folder: Path, settings: TrainSettings) -> Iterator[EpochReport]:
-    """Train a model on ``data/images`` and ``data/labels`` (equal stems) and write it to `folder`.
+def train(data: Path | None, folder: Path, settings: TrainSettings) -> Iterator[EpochReport]:
+    """Train a model and write it to `folder`.
 
     Parameters
     ----------
-    data : Path
+    data : Path or None
+        Holds ``images`` and ``labels`` with equal stems. None: images are simulated on the fly, by processes beside
+        the trainer; ``settings.simulate`` new ones per epoch, so that none is seen for long.
     folder : Path
         Of the model. An existing model there is refused unless ``settings.resume``.
     settings : TrainSettings
@@ -63,17 +46,17 @@ def train(data: Path, folder: Path, settings: TrainSettings) -> Iterator[EpochRe
     Yields
     ------
     EpochReport
-        After each epoch.
+        After each epoch. For simulated images the validation loss is that on textures that are not trained on.
 
     Raises
     ------
     ImageError
         If the data is missing, incomplete or has too few images.
     ModelError
-        If a model stands in `folder` already, there is nothing to resume, the checkpoint is damaged, or `folder`
-        cannot be written.
+        If a model stands in `folder` already, there is nothing to resume, the checkpoint is damaged, the model to
+        start from is not there or of another network, or `folder` cannot be written.
     SettingsError
-        If a setting contradicts that of the checkpoint.
+        If a setting contradicts that of the checkpoint, or there are both a folder and simulated images.
 
     References
     ----------
@@ -82,24 +65,50 @@ def train(data: Path, folder: Path, settings: TrainSettings) -> Iterator[EpochRe
     """
     state = _begin(folder, settings)
     settings = state.settings
-    info = ModelInfo("stardist", settings.diameter, gamma=settings.gamma, blur_px=settings.blur)
-    examples = read_examples(data, info)
-    if len(examples) < 2:
-        count = len(_images(data))
-        images = f"{count} image{'s' if count != 1 else ''}, {len(examples)} of them with nuclei"
-        raise ImageError(f"{data} has {images}; training needs at least 2 with nuclei")
-    number = min(max(1, round(settings.validation * len(examples))), len(examples) - 1)
-    order = np.random.default_rng([settings.seed, 1]).permutation(len(examples))
-    kept, used = [examples[i] for i in order[:number]], [examples[i] for i in order[number:]]
-    rng = np.random.default_rng([settings.seed, 2])
-    validation = sample_batch(rng, kept, info, patch=settings.patch, number=_VALIDATION_PATCHES)
-    _make_writable(folder)
+    if (data is None) == (settings.simulate == 0):
+        raise SettingsError("give either a folder of images or --simulate N")
+    if settings.shapes and not settings.simulate:
+        raise SettingsError(f"--shapes {settings.shapes} goes with --simulate N only; leave it out")
+    start = models.find(settings.start_from) if settings.start_from and state.epoch == 0 else None
+    before = ModelInfo.read(folder if start is None else start)  # its percentiles count; defaults for a new model
+    info = dataclasses.replace(
+        before,
+        kind="stardist",
+        nucleus_diameter_px=settings.diameter,
+        gamma=settings.gamma,
+        blur_px=settings.blur,
+        refine=True,  # polygons gain: benchmarks/refine.py
+    )
+    with contextlib.ExitStack() as open_sources:
+        source = _Folder(data, info, settings) if data else open_sources.enter_context(Stream(info, settings))
+        rng = np.random.default_rng([settings.seed, 2])
+        sample = functools.partial(sample_batch, info=info, patch=settings.patch, largest_scale=settings.largest_scale)
+        validation = sample(rng, source.kept, number=_VALIDATION_PATCHES)
+        _make_writable(folder)
 
-    def batches(epoch: int, step: int) -> Batch:
-        own = np.random.default_rng([settings.seed, 3, epoch, step])
-        return sample_batch(own, used, info, patch=settings.patch, number=settings.batch)
+        def batches(epoch: int, step: int) -> Batch:
+            own = np.random.default_rng([settings.seed, 3, epoch, step])
+            return sample(own, source.examples(epoch), number=settings.batch)
 
-    yield from stardist.train(folder, state, info, batches, validation)
+        yield from stardist.train(folder, state, info, batches, validation, start=start)
+
+
+class _Folder:
+    """Examples from a folder: some kept for validation, the others the same in each epoch."""
+
+    def __init__(self, data: Path, info: ModelInfo, settings: TrainSettings) -> None:
+        examples = read_examples(data, info)
+        if len(examples) < 2:
+            count = len(training_images(data))
+            images = f"{count} image{'s' if count != 1 else ''}, {len(examples)} of them with nuclei"
+            raise ImageError(f"{data} has {images}; training needs at least 2 with nuclei")
+        number = min(max(1, round(settings.validation * len(examples))), len(examples) - 1)
+        order = np.random.default_rng([settings.seed, 1]).permutation(len(examples))
+        self.kept = [examples[i] for i in order[:number]]
+        self._used = [examples[i] for i in order[number:]]
+
+    def examples(self, epoch: int) -> list[Example]:
+        return self._used
 
 
 def resumed(given: TrainSettings, stored: TrainSettings) -> TrainSettings:
@@ -130,7 +139,7 @@ def resumed(given: TrainSettings, stored: TrainSettings) -> TrainSettings:
         if name == "resume" or value in (option_field.default, values[name]):
             continue
         if name not in _CHANGEABLE:
-            begun = f"this model was begun with {values[name]}"
+            begun = f"this model was begun with {values[name] or 'none'}"
             raise SettingsError(f"{flag(name)} {value}: {begun}; leave it out, or train into another folder")
         values[name] = value
     return TrainSettings(**values)
@@ -154,7 +163,26 @@ def _begin(folder: Path, settings: TrainSettings) -> TrainingState:
         raise ModelError(f"{folder} holds a model without a checkpoint; choose another folder")
     if settings.resume:
         raise ModelError(f"{folder} holds no checkpoint; leave out --resume to start from the beginning")
-    return TrainingState(settings)
+    return TrainingState(_like_its_start(settings) if settings.start_from else settings)
+
+
+def _like_its_start(settings: TrainSettings) -> TrainSettings:
+    """Take over, where nothing else is given, the scale, blur and gamma of the model to start from, and its network."""
+    start = models.find(settings.start_from)
+    info = ModelInfo.read(start)
+    network = stardist.network_settings(start)
+    values: dict[str, object] = {**network, "gamma": info.gamma, "blur": info.blur_px}
+    if info.nucleus_diameter_px is not None:
+        values["diameter"] = info.nucleus_diameter_px
+    for option_field in dataclasses.fields(settings):
+        name, given = option_field.name, getattr(settings, option_field.name)
+        if name not in values or given == option_field.default:
+            continue
+        if name in network and given != network[name]:
+            fault = f"{settings.start_from} has {network[name]}"
+            raise SettingsError(f"{flag(name)} {given}: {fault}; leave it out, or start from another model")
+        values[name] = given
+    return TrainSettings(**{**settings.as_dict(), **values})
 
 
 def _make_writable(folder: Path) -> None:
@@ -166,122 +194,3 @@ def _make_writable(folder: Path) -> None:
     except OSError as error:
         message = f"cannot write the model {folder}: {error.strerror or error}; choose a folder that you may write to"
         raise ModelError(message) from error
-
-
-def read_examples(data: Path, info: ModelInfo) -> list[Example]:
-    """Read all pairs of ``data/images`` and ``data/labels``; images without a nucleus are left out."""
-    examples = []
-    for path in _images(data):
-        partners = [p for p in sorted((data / "labels").glob(f"{path.stem}.*")) if p.suffix.lower() in SUFFIXES]
-        if not partners:
-            raise ImageError(f"{path} has no labels; put a label image named {path.stem} into {data / 'labels'}")
-        pixels, labels = read_image(path).pixels, read_labels(partners[0])[0]
-        if pixels.shape != labels.shape:
-            raise ImageError(f"{partners[0]} is {labels.shape}, its image {pixels.shape} (rows, columns); mend one")
-        example = _example(pixels, labels, info)
-        if example is not None:
-            examples.append(example)
-    return examples
-
-
-def _images(data: Path) -> list[Path]:
-    if not data.is_dir():
-        raise ImageError(f"no folder {data}; give the folder above images/ and labels/")
-    images = sorted(path for path in (data / "images").glob("*") if path.suffix.lower() in SUFFIXES)
-    if not images:
-        raise ImageError(f"{data / 'images'} holds no images ({', '.join(SUFFIXES)}); give the folder above images/")
-    return images
-
-
-def sample_batch(rng: Generator, examples: list[Example], info: ModelInfo, *, patch: int, number: int) -> Batch:
-    """Cut random patches, at random scale and gain, flipped and turned.
-
-    The random gain of 0.7 to 1.4 is ours, not the paper's; for the rest see `train`.
-
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-    examples : list of Example
-    info : ModelInfo
-    patch : int
-        Side in pixels of the network's input.
-    number : int
-
-    Returns
-    -------
-    images : ndarray of float32, shape (number, patch, patch)
-        Normalised, then multiplied by the gain.
-    labels : ndarray of int32, shape (number, patch, patch)
-    """
-    pairs = [_sample(rng, examples[int(rng.integers(len(examples)))], info, patch) for _ in range(number)]
-    return np.stack([image for image, _ in pairs]), np.stack([labels for _, labels in pairs])
-
-
-def _example(pixels: NDArray[Any], labels: Labels, info: ModelInfo) -> Example | None:
-    area = np.bincount(labels.ravel())[1:]
-    area = area[area > 0]
-    if area.size == 0:
-        return None
-    diameter = float(np.sqrt(4.0 * np.median(area) / np.pi))
-    scale = 1.0 if info.nucleus_diameter_px is None else info.nucleus_diameter_px / diameter
-    shape = (max(round(pixels.shape[0] * scale), 1), max(round(pixels.shape[1] * scale), 1))
-    small = _resized(pixels, shape, info.blur_px)
-    inside = np.argwhere(labels > 0)
-    step = max(len(inside) // 2000, 1)
-    return Example(pixels, labels, scale, info.range_of(small), inside[::step])
-
-
-def _sample(rng: Generator, example: Example, info: ModelInfo, patch: int) -> tuple[NDArray[np.float32], Labels]:
-    """Cut one patch from the full-size image, then resize and blur it: as a whole image would be."""
-    scale = example.scale * np.exp(rng.uniform(np.log(_SMALLEST_SCALE), np.log(_LARGEST_SCALE)))
-    margin = int(np.ceil(3.0 * info.blur_px))
-    side = max(round((patch + 2 * margin) / scale), 2)
-    if rng.random() < _FOREGROUND_FRACTION:
-        centre = example.inside[int(rng.integers(len(example.inside)))] + rng.integers(-side // 3, side // 3 + 1, 2)
-    else:
-        centre = rng.integers(0, example.labels.shape)
-    top, left = (int(value) - side // 2 for value in centre)
-    pixels, labels = (_window(plane, top, left, side) for plane in (example.pixels, example.labels))
-    whole = patch + 2 * margin
-    image = _resized(pixels, (whole, whole), info.blur_px)
-    index = ((np.arange(whole) + 0.5) * side / whole).astype(np.intp)
-    labels = labels[np.ix_(index, index)]
-    cut = slice(margin, margin + patch)
-    image = info.normalize(image[cut, cut], example.limits) * np.float32(rng.uniform(0.7, 1.4))
-    return _turned(rng, image, labels[cut, cut])
-
-
-def _turned(rng: Generator, image: NDArray[np.float32], labels: Labels) -> tuple[NDArray[np.float32], Labels]:
-    """Flip in x and in y by chance, turn by 0, 90 or 270 degrees."""
-    turns = int(rng.choice([0, 1, 3]))
-    flips = tuple(axis for axis in (0, 1) if rng.random() < 0.5)
-    return (
-        np.ascontiguousarray(np.flip(np.rot90(image, turns), flips)),
-        np.ascontiguousarray(np.flip(np.rot90(labels, turns), flips)),
-    )
-
-
-def _window(plane: NDArray[Any], top: int, left: int, side: int) -> NDArray[Any]:
-    """Cut a square; beyond the image there is nothing (0)."""
-    out = np.zeros((side, side), plane.dtype)
-    y0, x0 = max(top, 0), max(left, 0)
-    y1, x1 = min(top + side, plane.shape[0]), min(left + side, plane.shape[1])
-    if y1 > y0 and x1 > x0:
-        out[y0 - top : y1 - top, x0 - left : x1 - left] = plane[y0:y1, x0:x1]
-    return out
-
-
-def _resized(pixels: NDArray[Any], shape: tuple[int, int], blur_px: float) -> NDArray[np.float32]:
-    """Resize by local averages (bilinear when enlarging), then blur, in float.
-
-    Close to what ImageJ does before prediction, not identical: it rounds to the image's type and averages otherwise.
-    """
-    from scipy import ndimage
-    from skimage import transform
-
-    values = pixels.astype(np.float32)
-    if shape[0] < pixels.shape[0]:
-        values = transform.resize_local_mean(values, shape, preserve_range=True)
-    elif shape != pixels.shape:
-        values = transform.resize(values, shape, order=1, anti_aliasing=False, preserve_range=True)
-    return np.asarray(ndimage.gaussian_filter(values, blur_px) if blur_px > 0.0 else values, np.float32)

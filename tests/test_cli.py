@@ -172,6 +172,14 @@ def test_simulate_and_train(run, tmp_path):
         (("evaluate", "x.tif", "y.tif"), 1, "x.tif"),
         (("evaluate", "x.tif", "y.tif", "--iou", "1.5"), 2, "--iou '1.5'"),
         (("train", "nowhere", "-o", "m"), 1, "nowhere"),
+        (("train", "-o", "m"), 2, "give either a folder of images or --simulate N"),
+        (("train", "nowhere", "-o", "m", "--simulate", "2"), 2, "give either a folder of images or --simulate N"),
+        (("train", "-o", "m", "--simulate", "2", "--shapes", "no"), 1, "no/labels holds no label images; give the"),
+        (("train", "-o", "m", "--simulate", "2", "--start-from", "nope"), 1, "no model 'nope'; give a model folder or"),
+        (("train", "-o", "m", "--simulate", "2", "--start-from", "stardist-storm", "--grid", "4"), 2, "--grid 4: "),
+        (("train", "-o", "m", "--simulate", "2", "--workers", "0"), 2, "--workers '0': give a whole number from 1"),
+        (("simulate", "d", "--shapes", "no"), 1, "no/labels holds no label images; give the folder above labels/"),
+        (("simulate", "d", "--pixel-size", "0"), 2, "--pixel-size '0': give a number above 0"),
         (("simulate", "d", "--kind", "fish"), 2, "--kind 'fish': choose from tissue, cell"),
         (("doctor", "--fiji", "/no/such/Fiji"), 1, "/no/such/Fiji"),
     ],
@@ -261,6 +269,12 @@ def test_simulate_replaces_images_only_if_asked(run, tmp_path):
     assert "tissue_0_0001.tif exists; give --overwrite" in one_line(err)
     assert not (tmp_path / "images" / "tissue_0_0000.tif").exists()
     assert run(*words, 2, "--overwrite")[0] == 0
+
+
+def test_simulate_writes_the_pixel_size_that_is_given(run, tmp_path):
+    words = ("--size", 64, "--diameter", 20, "--pixel-size", 75, "--count", 1, "--no-localizations")
+    assert run("simulate", tmp_path, *words)[0] == 0
+    assert read_image(tmp_path / "images" / "tissue_0_0000.tif").calibration == Calibration(0.075, 0.075, "micron")
 
 
 def test_the_scale_is_told(run, sample, tmp_path):

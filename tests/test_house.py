@@ -15,11 +15,11 @@ PACKAGE = REPOSITORY / "stormseg_ij"
 
 LAYERS = [
     ["stormseg_ij", "errors", "files", "calibration", "image", "settings"],
-    ["outlines", "rois", "measure", "overlap", "metrics", "shapes", "simulate", "postprocess", "tiling",
-     "installation"],
+    ["outlines", "rois", "measure", "overlap", "metrics", "postprocess", "refine", "scale", "tiling",
+     "shapes", "layouts", "textures", "stray", "simulate", "installation"],
     ["bridge", "models"],
     ["preprocess"],
-    ["pipeline", "train", "report"],
+    ["examples", "stream", "pipeline", "train", "report"],
     ["cli", "commands", "worker", "doctor", "install_fiji"],
 ]  # fmt: skip
 """From the ground up; a folder of modules counts as one. A new module is entered here."""

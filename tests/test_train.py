@@ -8,12 +8,13 @@ import pytest
 
 from stormseg_ij import models
 from stormseg_ij.errors import ImageError, ModelError, SettingsError
+from stormseg_ij.examples import Example, read_examples, sample_batch
 from stormseg_ij.image import write_labels, write_tiff
 from stormseg_ij.models import stardist
 from stormseg_ij.models.info import ModelInfo
 from stormseg_ij.settings import SimulateSettings, TrainSettings
 from stormseg_ij.simulate import write_dataset
-from stormseg_ij.train import Example, read_examples, resumed, sample_batch, train
+from stormseg_ij.train import _begin, resumed, train
 
 TINY = {"epochs": 2, "steps": 2, "batch": 1, "patch": 64, "rays": 16, "diameter": 24.0, "seed": 3, "validation": 0.3}
 
@@ -33,9 +34,9 @@ def reference_patch(labels: np.ndarray) -> set[bytes]:
 
 
 def test_patches_are_flipped_and_turned_copies_of_the_image(monkeypatch):
-    monkeypatch.setattr("stormseg_ij.train._SMALLEST_SCALE", 1.0)
-    monkeypatch.setattr("stormseg_ij.train._LARGEST_SCALE", 1.0)
-    monkeypatch.setattr("stormseg_ij.train._FOREGROUND_FRACTION", 0.0)
+    monkeypatch.setattr("stormseg_ij.examples._SMALLEST_SCALE", 1.0)
+    monkeypatch.setattr("stormseg_ij.examples._LARGEST_SCALE", 1.0)
+    monkeypatch.setattr("stormseg_ij.examples._FOREGROUND_FRACTION", 0.0)
     labels = np.arange(1, 64 * 64 + 1, dtype=np.int32).reshape(64, 64)
     example = Example(labels.astype(np.float32), labels, 1.0, (0.0, 1.0), np.argwhere(labels))
     info = ModelInfo()
@@ -154,20 +155,22 @@ def test_resumed_settings_are_the_stored_ones_where_none_are_given():
     assert resumed(TrainSettings(**TINY, resume=True), stored) == stored
 
 
-def test_epochs_steps_learning_rate_and_cosine_may_change():
-    changes = {"epochs": 9, "steps": 7, "learning_rate": 0.5, "cosine": True}
+def test_what_leaves_it_the_same_training_may_change():
+    changes = {"epochs": 9, "steps": 7, "learning_rate": 0.5, "cosine": True, "workers": 3}
     assert resumed(TrainSettings(**changes), TrainSettings(**TINY)) == TrainSettings(**{**TINY, **changes})
 
 
 @pytest.mark.parametrize(
     ("key", "value"),
     [("batch", 4), ("patch", 96), ("rays", 64), ("grid", "1"), ("diameter", 40.0), ("blur", 1.0), ("gamma", 0.5),
-     ("validation", 0.5), ("seed", 4)],
+     ("validation", 0.5), ("seed", 4), ("simulate", 5), ("shapes", "x"), ("start_from", "x")],
 )  # fmt: skip
 def test_other_settings_may_not_change(key, value):
     stored = TrainSettings(**TINY)
     begun = getattr(stored, key)
-    with pytest.raises(SettingsError, match=rf"--{key} {value}: this model was begun with {begun}; leave it out"):
+    with pytest.raises(
+        SettingsError, match=rf"--{key.replace('_', '-')} {value}: this model was begun with {begun}; leave"
+    ):
         resumed(TrainSettings(**{key: value}), stored)
 
 
@@ -265,6 +268,97 @@ def test_a_folder_that_cannot_be_made_is_one_line(data, tmp_path):
 def test_nothing_to_resume(data, tmp_path):
     with pytest.raises(ModelError, match=r"no checkpoint; leave out --resume"):
         next(train(data, tmp_path, TrainSettings(**TINY, resume=True)))
+
+
+def test_a_training_on_simulated_images_goes_on_without_data(tmp_path, monkeypatch):
+    monkeypatch.setattr("stormseg_ij.stream._VALIDATION_IMAGES", 1)
+    monkeypatch.setattr("stormseg_ij.train._VALIDATION_PATCHES", 2)
+    folder = tmp_path / "model"
+    settings = TrainSettings(epochs=1, steps=1, batch=1, patch=64, rays=8, simulate=2)
+    (first,) = train(None, folder, settings)
+    (second,) = train(None, folder, TrainSettings(epochs=2, resume=True))
+    assert [(report.epoch, report.epochs) for report in (first, second)] == [(1, 1), (2, 2)]
+    assert np.isfinite([first.loss, first.validation_loss, second.loss, second.validation_loss]).all()
+    assert models.load(str(folder)).info.nucleus_diameter_px == 32.0
+    with pytest.raises(SettingsError, match=r"--simulate 3: this model was begun with 2; leave it out"):
+        next(train(None, folder, TrainSettings(simulate=3, resume=True)))
+    with pytest.raises(SettingsError, match=r"give either a folder of images or --simulate N"):
+        next(train(tmp_path, folder, TrainSettings(resume=True)))
+
+
+def test_a_training_begins_with_the_weights_and_settings_of_its_start(data, whole_run, tmp_path):
+    start, reports = whole_run
+    folder = tmp_path / "model"
+    own = {"epochs": 1, "steps": 1, "batch": 1, "patch": 64, "seed": 3, "validation": 0.3, "learning_rate": 1e-12}
+    (report,) = train(data, folder, TrainSettings(**own, start_from=str(start)))
+    assert report.validation_loss == pytest.approx(min(report.validation_loss for report in reports), rel=1e-3)
+    state = json.loads((folder / "checkpoint" / "state.json").read_text())
+    assert (state["settings"]["rays"], state["settings"]["diameter"]) == (16, 24.0)
+    pixels = np.random.default_rng(0).random((64, 64), np.float32)
+    found = [models.load(str(path)).predict(pixels, probability=0.05, nms=0.5) for path in (start, folder)]
+    assert found[0].scores.size > 0
+    np.testing.assert_allclose(found[0].scores, found[1].scores, atol=1e-5)
+
+
+@pytest.fixture
+def described(tmp_path):
+    """A model folder as far as it is read before TensorFlow starts."""
+    folder = tmp_path / "start"
+    ModelInfo(nucleus_diameter_px=40.0, gamma=0.5, blur_px=1.5).write(folder)
+    (folder / "config.json").write_text(json.dumps({"n_rays": 64, "grid": [4, 4]}))
+    return folder
+
+
+def test_scale_blur_gamma_rays_and_grid_are_taken_over_where_none_are_given(described, tmp_path):
+    taken = _begin(tmp_path / "model", TrainSettings(start_from=str(described))).settings
+    assert (taken.rays, taken.grid) == (64, "4")
+    assert (taken.diameter, taken.blur, taken.gamma) == (40.0, 1.5, 0.5)
+    given = TrainSettings(start_from=str(described), rays=64, diameter=50.0, blur=0.5, gamma=0.7, steps=7)
+    settings = _begin(tmp_path / "model", given).settings
+    assert (settings.diameter, settings.blur, settings.gamma, settings.steps) == (50.0, 0.5, 0.7, 7)
+
+
+@pytest.mark.parametrize(("key", "value", "has"), [("rays", 16, "64"), ("grid", "1", "4")])
+def test_another_network_than_that_of_the_start_is_one_line(described, tmp_path, key, value, has):
+    with pytest.raises(SettingsError, match=rf"^--{key} {value}: .*start has {has}; leave it out, or start") as caught:
+        next(train(None, tmp_path / "model", TrainSettings(simulate=1, start_from=str(described), **{key: value})))
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "model").exists()
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda folder: (folder / "config.json").unlink(), r"is no model folder: it has no config\.json"),
+        (lambda folder: (folder / "config.json").write_text("{"), r"config\.json is damaged"),
+        (lambda folder: (folder / "config.json").write_text("{}"), r"config\.json is damaged: no 'n_rays'"),
+        (lambda folder: None, r"holds no weights \(\*\.h5\)"),
+        (lambda folder: (folder / "weights_best.h5").write_bytes(b"x"), r"cannot start from .*start: "),
+    ],
+)
+def test_a_start_that_cannot_be_loaded_is_one_line_and_writes_no_model(data, described, tmp_path, damage, message):
+    damage(described)
+    settings = TrainSettings(batch=1, patch=64, epochs=1, steps=1, start_from=str(described))
+    with pytest.raises(ModelError, match=message) as caught:
+        next(train(data, tmp_path / "model", settings))
+    assert "\n" not in str(caught.value)
+    assert contents(tmp_path / "model") == {}
+
+
+def test_weights_of_another_network_than_the_starts_config_says_are_one_line(data, whole_run, tmp_path):
+    start = tmp_path / "start"
+    shutil.copytree(whole_run[0], start)
+    config = start / "config.json"
+    config.write_text(config.read_text().replace('"n_rays": 16', '"n_rays": 8'))
+    with pytest.raises(ModelError, match=r"cannot start from .*; give a model with the same --rays and --grid"):
+        next(train(data, tmp_path / "model", TrainSettings(batch=1, patch=64, start_from=str(start))))
+
+
+@pytest.mark.parametrize(("folder", "simulate"), [(None, 0), ("data", 2)])
+def test_either_a_folder_or_simulated_images(tmp_path, folder, simulate):
+    with pytest.raises(SettingsError, match=r"^give either a folder of images or --simulate N$"):
+        next(train(folder and tmp_path / folder, tmp_path / "m", TrainSettings(simulate=simulate)))
+    assert not (tmp_path / "m").exists()
 
 
 def test_bad_data_is_one_clear_line(tmp_path):

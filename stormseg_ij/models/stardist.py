@@ -195,6 +195,8 @@ def train(
     info: ModelInfo,
     batches: Callable[[int, int], Batch],
     validation: Batch,
+    *,
+    start: Path | None = None,
 ) -> Iterator[EpochReport]:
     """Train a StarDist network from `state` on; write model and checkpoint after each epoch.
 
@@ -211,6 +213,8 @@ def train(
         ``batches(epoch, step)`` gives images (B, P, P) float32 and labels (B, P, P) int32.
     validation : tuple of ndarray
         Images and labels alike, fixed.
+    start : Path, optional
+        Folder of a model whose weights a new training begins with.
 
     Yields
     ------
@@ -220,10 +224,12 @@ def train(
     Raises
     ------
     ModelError
-        If the checkpoint cannot be loaded, or all epochs are finished.
+        If the checkpoint or the model to start from cannot be loaded, or all epochs are finished.
     """
     settings = state.settings
     network = _trainable(settings)
+    if start is not None:
+        _load_weights(network, start)
     if state.epoch:
         state.restore(folder, network.keras_model)
         _describe(folder, network, info)
@@ -245,6 +251,22 @@ def train(
         state.write(folder, network.keras_model)
         _describe(folder, network, info)  # last: config.json makes the folder a model
         yield report
+
+
+def network_settings(folder: Path) -> dict[str, str | int]:
+    """Return those of the training settings that a model folder's network must share with one that starts from it.
+
+    Raises
+    ------
+    ModelError
+        If ``config.json`` is missing or damaged.
+    """
+    path = folder / "config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        return {"rays": int(config["n_rays"]), "grid": str(int(config["grid"][0]))}
+    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+        raise ModelError(f"{path} is damaged: {_first_line(error)}; copy or train the model again") from error
 
 
 def _trainable(settings: TrainSettings) -> Any:  # noqa: ANN401 (classes of an untyped package)
@@ -270,6 +292,16 @@ def _trainable(settings: TrainSettings) -> Any:  # noqa: ANN401 (classes of an u
     network.prepare_for_training()
     network.keras_model.optimizer.build(network.keras_model.trainable_variables)
     return network
+
+
+def _load_weights(network: Any, folder: Path) -> None:  # noqa: ANN401 (classes of an untyped package)
+    """Give the network the weights of a model folder."""
+    weights = _weights_file(folder)
+    try:
+        network.keras_model.load_weights(str(weights))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        reason = f"cannot start from {folder}: {_first_line(error)}"
+        raise ModelError(f"{reason}; give a model with the same --rays and --grid") from error
 
 
 def _describe(folder: Path, network: Any, info: ModelInfo) -> None:  # noqa: ANN401 (classes of an untyped package)
