@@ -23,6 +23,8 @@ from stormseg_ij.errors import ImageError
 from stormseg_ij.files import together
 from stormseg_ij.image import Image, Labels, label_lut, write_labels, write_png
 from stormseg_ij.preprocess import preprocess
+from stormseg_ij.refine import refine
+from stormseg_ij.scale import LARGEST_SIZE_PX, Scale, find_scale
 from stormseg_ij.settings import LEAST_PROBABILITY, MOST_NMS, PreprocessSettings, SegmentSettings
 
 if TYPE_CHECKING:
@@ -37,11 +39,6 @@ OUTPUTS = {
     "run": "_run.json",
 }
 """What `Result.save` writes: key and ending of the file name."""
-
-_SMALLEST_SIZE_PX, _LARGEST_SIZE_PX = 8, 4096
-_LADDER_START_PX, _LADDER_END_PX = 128, 2048
-_SIZE_WITHOUT_NUCLEI_PX = 512  # the paper's
-_SURE, _CLEARLY = 0.8, 0.08  # chosen on simulated images
 
 
 @dataclass(frozen=True)
@@ -145,8 +142,8 @@ def segment(image: Image, settings: SegmentSettings, *, ij: ImageJ, model: Model
         model = models.load(settings.model) if model is None else model
     used = _resolved(settings, model)
     with clock("find scale"):
-        size = _find_size(image, used, model, ij) if used.size == "auto" else int(used.size)
-    used = dataclasses.replace(used, size=size)
+        scale = _find_scale(image, used, model, ij) if used.size == "auto" else Scale(int(used.size), "the user")
+    used, size = dataclasses.replace(used, size=scale.size), scale.size
     with clock("preprocess"):
         small = preprocess(image, _preprocess_settings(used, size), ij)
     with clock("network"):
@@ -156,8 +153,11 @@ def segment(image: Image, settings: SegmentSettings, *, ij: ImageJ, model: Model
         labels = postprocess.largest_pieces(labels)
         labels = postprocess.remove_small(labels, used.min_area_fraction)
         labels, scores = postprocess.renumber(labels, scores)
+    if used.refine:
+        with clock("refine"):
+            labels, scores = postprocess.renumber(refine(labels, image.pixels), scores)
     notes = list(small.notes)
-    if settings.size == "auto" and size == _LARGEST_SIZE_PX < max(image.shape):
+    if settings.size == "auto" and size == LARGEST_SIZE_PX < max(image.shape):
         notes.append(
             f"the image was scaled to {size} pixels, the most that fits: small nuclei may be missed; cut it up"
         )
@@ -170,6 +170,7 @@ def segment(image: Image, settings: SegmentSettings, *, ij: ImageJ, model: Model
         "model": {"name": model.name, "sha256": model.sha256, **dataclasses.asdict(model.info)},
         "input": {"shape": image.shape, "dtype": str(image.pixels.dtype), "sha256": _hash(image.pixels)},
         "versions": _versions(ij),
+        "scale": scale.as_dict(),
         "seconds": clock.seconds,
         "notes": notes,
     }
@@ -213,6 +214,7 @@ def _resolved(settings: SegmentSettings, model: Model) -> SegmentSettings:
         blur=model.info.blur_px if settings.blur is None else settings.blur,
         probability=max(model.probability, LEAST_PROBABILITY) if settings.probability is None else settings.probability,
         nms=min(model.nms, MOST_NMS) if settings.nms is None else settings.nms,
+        refine=model.info.refine if settings.refine is None else settings.refine,
     )
 
 
@@ -228,54 +230,13 @@ def _predict(small: Image, used: SegmentSettings, model: Model) -> postprocess.C
     return model.predict(pixels, probability=probability, nms=nms)
 
 
-def _find_size(image: Image, used: SegmentSettings, model: Model, ij: ImageJ) -> int:
-    """Find the longer side at which the nuclei have the size that the model was trained for.
-
-    The image is segmented at 128, 256, 512 ... pixels. Where nuclei are far too small for the network it sees clumps,
-    where they are far too large it sees fragments, and is unsure of both: the size at which it is surest (mean
-    probability, weighted by area) tells the diameter. On simulated nuclei of 15 to 300 pixels in images of 512 to 1,536
-    pixels this missed the best size by 15 % at most. A model that states no size gets the image as it is.
-    """
-    longest = max(*image.shape, _SMALLEST_SIZE_PX)
-    wanted = model.info.nucleus_diameter_px
-    if wanted is None:
-        return longest
+def _find_scale(image: Image, used: SegmentSettings, model: Model, ij: ImageJ) -> Scale:
     used = _resolved(dataclasses.replace(used, probability=None, nms=None), model)  # not those for the result
-    best, surest = float(min(longest, _SIZE_WITHOUT_NUCLEI_PX)), 0.0
-    for size in _ladder(longest):
-        small = preprocess(image, _preprocess_settings(used, size), ij)
-        candidates = _predict(small, used, model)
-        if candidates.scores.size == 0:
-            continue
-        diameters = candidates.diameters()
-        sure = float(np.average(candidates.scores, weights=diameters**2))
-        if sure > surest:
-            best, surest = size * wanted / _typical(diameters), sure
-        elif surest > _SURE and sure < surest - _CLEARLY:
-            break  # only fragments are to come
-    return int(np.clip(round(best), _SMALLEST_SIZE_PX, min(2 * longest, _LARGEST_SIZE_PX)))
 
+    def predict(size: int) -> postprocess.Candidates:
+        return _predict(preprocess(image, _preprocess_settings(used, size), ij), used, model)
 
-def _ladder(longest: int) -> list[int]:
-    """Return the sizes to try for an image: doubling, the last one the image's own where that is not too large.
-
-    >>> _ladder(600), _ladder(100), _ladder(20_000)
-    ([128, 256, 512, 600], [100], [128, 256, 512, 1024, 2048])
-    """
-    most = min(longest, _LADDER_END_PX)
-    steps = [_LADDER_START_PX << k for k in range(20) if _LADDER_START_PX << k < most]
-    return [*steps, most]
-
-
-def _typical(diameters: NDArray[np.float64]) -> float:
-    """Return the median diameter, each weighted by itself: fragments of a nucleus do not set the scale.
-
-    >>> _typical(np.array([2.0, 2.0, 2.0, 30.0]))
-    30.0
-    """
-    ordered = np.sort(diameters)
-    weight = np.cumsum(ordered)
-    return float(ordered[np.searchsorted(weight, 0.5 * weight[-1])])
+    return find_scale(image, model.info.nucleus_diameter_px, predict)
 
 
 def _advice(image: Image, used: SegmentSettings) -> str:

@@ -21,7 +21,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def scene():
-    result = simulate(np.random.default_rng([8, 0, sum(b"tissue")]), kind="tissue", size=512)
+    result = simulate(np.random.default_rng([10, 1, sum(b"tissue")]), kind="tissue", size=512)
     return Image(result.image, "scene", Calibration(0.16, 0.16, "micron")), result.labels
 
 
@@ -51,13 +51,46 @@ def test_small_nuclei_are_removed_by_the_mean_area_of_the_image(ij, model, scene
     assert kept.count == (whole >= 0.9 * whole.mean()).sum() < everything.count
 
 
-@pytest.mark.parametrize(("side", "diameter"), [(600, 30.0), (600, 120.0), (768, 20.0)])
+@pytest.mark.parametrize(("side", "diameter"), [(600, 30.0), (600, 120.0)])
 def test_the_scale_is_found_for_small_and_large_nuclei(ij, model, side, diameter):
     scene = simulate(np.random.default_rng(3), kind="cell", size=side, diameter=diameter)
     result = pipeline.segment(Image(scene.image, "x"), SegmentSettings(), ij=ij, model=model)
     size = result.run["settings"]["used"]["size"]
     assert size / side * diameter == pytest.approx(model.info.nucleus_diameter_px, rel=0.3)
     assert metrics.score(result.labels, scene.labels, iou=0.5).f1 > 0.8
+
+
+def test_the_scale_is_found_for_nuclei_of_20_to_300_pixels(ij, model):
+    near, tried = [], set()
+    for kind, diameter, side in (("tissue", 20, 320), ("tissue", 60, 480), ("cell", 150, 750), ("cell", 300, 1200)):
+        scene = simulate(np.random.default_rng([4, diameter]), kind=kind, size=side, diameter=diameter)
+        result = pipeline.segment(Image(scene.image, "x"), SegmentSettings(), ij=ij, model=model)
+        scale = json.loads(json.dumps(result.run["scale"]))
+        assert scale["size"] == result.run["settings"]["used"]["size"]
+        assert scale["found_by"] == "coarse passes"
+        tried |= {entry["size"] for entry in scale["tried"]}
+        true = np.sqrt(4.0 * np.median(np.bincount(scene.labels.ravel())[1:]) / np.pi)
+        best = side * model.info.nucleus_diameter_px / true
+        near.append(scale["size"] / best)
+    assert {128, 256, 320} <= tried
+    assert all(0.75 < ratio < 1.33 for ratio in near), near
+
+
+def test_the_pixel_size_saves_tries_and_a_given_size_all(ij, model):
+    scene = simulate(np.random.default_rng(4), kind="cell", size=400, diameter=25)
+    um = scene.pixel_size_nm / 1000.0
+    runs = [
+        pipeline.segment(Image(scene.image, "x", calibration), settings, ij=ij, model=model).run["scale"]
+        for calibration, settings in (
+            (Calibration(um, um, "micron"), SegmentSettings()),
+            (None, SegmentSettings()),
+            (None, SegmentSettings(size=200)),
+        )
+    ]
+    assert runs[0]["found_by"] == "pixel size and coarse passes"
+    assert 0 < len(runs[0]["tried"]) < len(runs[1]["tried"])
+    assert runs[0]["size"] == runs[1]["size"]
+    assert runs[2] == {"size": 200, "found_by": "the user", "tried": []}
 
 
 def test_a_given_size_and_thresholds_are_used(ij, model, scene):
