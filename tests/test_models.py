@@ -56,7 +56,15 @@ def test_thresholds_are_the_models_own_else_the_papers(model_folder):
 def test_a_folder_without_stormseg_json_gets_stardists_conventions(model_folder):
     (model_folder / "stormseg.json").unlink()
     info = models.load(str(model_folder)).info
-    assert info == ModelInfo("stardist", None, 1.0, 99.8, 1.0, 0.0)
+    assert info == ModelInfo("stardist", None, 1.0, 99.8, 1.0, 0.0, refine=False)
+
+
+def test_a_model_says_whether_its_outlines_are_refined(tmp_path):
+    assert ModelInfo().refine is False
+    ModelInfo(refine=True).write(tmp_path)
+    assert ModelInfo.read(tmp_path).refine is True
+    (tmp_path / "stormseg.json").write_text('{"kind": "stardist", "gamma": 0.5}')  # of a version before
+    assert ModelInfo.read(tmp_path) == ModelInfo(gamma=0.5, refine=False)
 
 
 def test_weights_last_serve_where_there_are_no_best(model_folder):
@@ -79,6 +87,7 @@ def test_weights_last_serve_where_there_are_no_best(model_folder):
         ("stormseg.json", b'{"kind": "stardist", "typo": 1}', "stormseg.json is damaged"),
         ("stormseg.json", b'{"gamma": "x"}', "stormseg.json is damaged"),
         ("stormseg.json", b'{"gamma": 0}', "stormseg.json is damaged"),
+        ("stormseg.json", b'{"refine": "yes"}', "stormseg.json is damaged"),
         ("stormseg.json", b'{"low_percentile": 99.9}', "stormseg.json is damaged"),
         ("stormseg.json", b'{"nucleus_diameter_px": NaN}', "stormseg.json is damaged"),
         ("stormseg.json", b"[1]", "stormseg.json is damaged"),

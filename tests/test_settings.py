@@ -37,6 +37,7 @@ class Sample(Settings):
     kind: str = option("cell", "what it shows", choices=("cell", "tissue"))
     name: str = option("", "any text", hint="NAME")
     fast: bool = option(False, "100 % quicker")
+    neat: bool | None = option(None, "tidier")
 
 
 def refusal(settings=Sample, **values) -> str:
@@ -112,7 +113,7 @@ def test_other_wrong_values():
 
 def test_unknown_keys_name_the_nearest():
     assert refusal(cuont=1) == "no setting 'cuont'; did you mean 'count'?"
-    assert "choose from count, fast, kind, name, share, sigma, size" in refusal(zzz=1)
+    assert "choose from count, fast, kind, name, neat, share, sigma, size" in refusal(zzz=1)
     assert nearest("segmnt", ["segment", "measure"]) == "did you mean 'segment'?"
 
 
@@ -122,6 +123,14 @@ def test_flags():
     assert parsed("--fast").fast is True
     assert parsed() == Sample()
     assert flag("min_area_fraction") == "--min-area-fraction"
+
+
+def test_a_truth_may_be_left_open():
+    assert Sample().neat is None
+    assert from_mapping(Sample, {"neat": None}).neat is None
+    assert [parsed(flag).neat for flag in ("--neat", "--no-neat")] == [True, False]
+    assert [from_mapping(Sample, {"neat": text}).neat for text in ("true", "", "no", True)] == [True, True, False, True]
+    assert refusal(neat="maybe") == "--neat 'maybe': give true or false"
 
 
 def test_absent_flags_are_absent():

@@ -33,6 +33,8 @@ class ModelInfo:
         Exponent applied after that; 0.5 evens out dense and sparse nuclei.
     blur_px : float
         Sigma of the Gaussian blur after resizing, in pixels of the network's input.
+    refine : bool
+        Whether its outlines gain by refinement; not in files of older versions, which refined none.
     """
 
     kind: str = "stardist"
@@ -41,6 +43,7 @@ class ModelInfo:
     high_percentile: float = 99.8
     gamma: float = 1.0
     blur_px: float = 0.0
+    refine: bool = False
 
     def __post_init__(self) -> None:
         """Refuse values that would fail later, in the middle of the work."""
@@ -52,7 +55,8 @@ class ModelInfo:
             self.blur_px,
             1.0 if diameter is None else diameter,
         )
-        if not isinstance(self.kind, str) or not all(isinstance(number, int | float) for number in numbers):
+        texts_and_truths = isinstance(self.kind, str) and isinstance(self.refine, bool)
+        if not texts_and_truths or not all(isinstance(number, int | float) for number in numbers):
             raise TypeError(f"a text or number of the wrong kind in {self}")
         if not (0.0 <= self.low_percentile < self.high_percentile <= 100.0 and self.gamma > 0.0 <= self.blur_px):
             raise ValueError(f"a number out of range in {self}")
