@@ -139,7 +139,7 @@ def resumed(given: TrainSettings, stored: TrainSettings) -> TrainSettings:
         if name == "resume" or value in (option_field.default, values[name]):
             continue
         if name not in _CHANGEABLE:
-            begun = f"this model was begun with {values[name] or 'none'}"
+            begun = f"this model was begun with {'none' if values[name] == '' else values[name]}"
             raise SettingsError(f"{flag(name)} {value}: {begun}; leave it out, or train into another folder")
         values[name] = value
     return TrainSettings(**values)

@@ -124,7 +124,7 @@ def test_a_folder_without_shapes_is_one_line(tmp_path):
         read_templates(tmp_path)
     assert "\n" not in str(caught.value)
     write_labels(tmp_path / "labels" / "a.tif", np.zeros((40, 40), np.int32))
-    with pytest.raises(ImageError, match=r"labels does not hold a nucleus of 250 pixels or more that is not cut .*; give other"):
+    with pytest.raises(ImageError, match=r"does not hold a nucleus of 250 pixels or more that is not cut"):
         read_templates(tmp_path)
 
 
