@@ -70,13 +70,12 @@ class Stream:
         self._pending: dict[int, Future[Example | None]] = {}
         self._ready: dict[int, Example | None] = {}
         self._epoch, self._examples = -1, list[Example]()
-        kept = [self._make(4, i, VALIDATION_TEXTURES) for i in range(_VALIDATION_IMAGES)]
-        self._waiting = kept
+        self._kept = [self._make(4, i, VALIDATION_TEXTURES) for i in range(_VALIDATION_IMAGES)]
 
     @property
     def kept(self) -> list[Example]:
         """Return the validation examples, as soon as they are made."""
-        return [example for example in map(_result, self._waiting) if example is not None]
+        return [example for example in map(_result, self._kept) if example is not None]
 
     def __enter__(self) -> Stream:
         return self

@@ -21,13 +21,8 @@ from stormseg_ij.settings import TrainSettings, flag
 from stormseg_ij.stream import Stream
 
 _VALIDATION_PATCHES = 64
-_CHANGEABLE = (
-    "epochs",
-    "steps",
-    "learning_rate",
-    "cosine",
-    "workers",
-)  # on resuming; the rest would make it another training
+# On resuming; the rest would make it another training.
+_CHANGEABLE = ("epochs", "steps", "learning_rate", "cosine", "workers")
 
 
 def train(data: Path | None, folder: Path, settings: TrainSettings) -> Iterator[EpochReport]:
@@ -119,7 +114,7 @@ def resumed(given: TrainSettings, stored: TrainSettings) -> TrainSettings:
     given : TrainSettings
         Of the resuming command. A value that equals its default counts as not given.
     stored : TrainSettings
-        Of the checkpoint. Given epochs, steps, learning rate and cosine replace them.
+        Of the checkpoint. Given epochs, steps, learning rate, cosine and workers replace them.
 
     Raises
     ------
