@@ -24,7 +24,7 @@ from stormseg_ij.files import together
 from stormseg_ij.image import Image, Labels, label_lut, write_labels, write_png
 from stormseg_ij.preprocess import preprocess
 from stormseg_ij.refine import refine
-from stormseg_ij.scale import LARGEST_SIZE_PX, Scale, find_scale
+from stormseg_ij.scale import LARGEST_SIZE_PX, MOST_PROBABILITY, Scale, find_scale
 from stormseg_ij.settings import LEAST_PROBABILITY, MOST_NMS, PreprocessSettings, SegmentSettings
 
 if TYPE_CHECKING:
@@ -231,7 +231,9 @@ def _predict(small: Image, used: SegmentSettings, model: Model) -> postprocess.C
 
 
 def _find_scale(image: Image, used: SegmentSettings, model: Model, ij: ImageJ) -> Scale:
-    used = _resolved(dataclasses.replace(used, probability=None, nms=None), model)  # not those for the result
+    """Find it with thresholds of its own: a high one for the result would leave only what is sure at every size."""
+    loose = min(model.probability, MOST_PROBABILITY)
+    used = _resolved(dataclasses.replace(used, probability=loose, nms=None), model)
 
     def predict(size: int) -> postprocess.Candidates:
         return _predict(preprocess(image, _preprocess_settings(used, size), ij), used, model)

@@ -13,6 +13,8 @@ from stormseg_ij.image import Image
 from stormseg_ij.postprocess import Candidates
 
 SMALLEST_SIZE_PX, LARGEST_SIZE_PX = 8, 4096
+MOST_PROBABILITY = 0.5
+"""Of a nucleus, least one asked for while the scale is looked for: a higher one leaves what is sure at every size."""
 
 _LADDER_START_PX, _LADDER_END_PX = 128, 2048
 _SIZE_WITHOUT_NUCLEI_PX = 512  # the paper's

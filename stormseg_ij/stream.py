@@ -83,8 +83,8 @@ class Stream:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End the processes, without waiting for images that nobody needs any more."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        """End the processes after the images that they are at; the others are not made."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
 
     def examples(self, epoch: int) -> list[Example]:
         """Return the examples of an epoch, counted from 0; the next ones are begun."""
