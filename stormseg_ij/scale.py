@@ -19,7 +19,7 @@ MOST_PROBABILITY = 0.5
 _LADDER_START_PX, _LADDER_END_PX = 128, 2048
 _SIZE_WITHOUT_NUCLEI_PX = 512  # the paper's
 _SURE, _CLEARLY = 0.8, 0.08  # chosen on simulated images, as the next one
-_DISTRUST = 0.05  # taken off the probability for each factor of 2 between the size of what is found and the model's
+_DISTRUST = 0.025  # taken off the probability for each factor of 2 between the size of what is found and the model's
 _NUCLEUS_UM = (4.0, 30.0)  # diameters of nuclei, from lymphocytes to large cultured cells
 _LEAST_BELIEVED = 0.5  # below this probability a size is no find
 
