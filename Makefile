@@ -1,7 +1,7 @@
 # make install   sets up .venv with .venv/bin/stormseg
 # make demo      segments the shipped simulated image into demo_out/
 # make test      style, types, tests, and the tests that need ImageJ's window
-# make weights   trains the shipped model anew in training/ (hours on 2 cores; go on after a stop with RESUME=--resume)
+# make weights   trains a sister of the shipped model in training/ (hours on 2 cores; go on after a stop with RESUME=--resume)
 # make picture   makes the README's picture anew
 # make clean     removes what demo and test made
 #
@@ -59,9 +59,9 @@ test: install
 	exit $$status
 
 # Images are simulated while it trains. SHAPES=FOLDER: shapes of real nuclei beside the drawn ones; the shipped model had
-# those of DSB2018 (BBBC038, CC0). The card in stormseg_ij/weights/stardist-storm says what came out.
+# those of DSB2018 (BBBC038, CC0), and began with the weights of its first version: see its card.
 weights: install
-	$(BIN)/stormseg train -o training/stardist-storm --simulate 16 $(if $(SHAPES),--shapes $(SHAPES)) --epochs 270 \
+	$(BIN)/stormseg train -o training/stardist-storm --simulate 16 $(if $(SHAPES),--shapes "$(SHAPES)") --epochs 270 \
 	  --steps 100 --batch 4 --learning-rate 3e-4 --cosine --diameter 30 --blur 1 --gamma 0.5 --largest-scale 2 --seed 2 $(RESUME)
 
 # The README's picture: the real ImageJ on a display of its own.

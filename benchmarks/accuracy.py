@@ -39,7 +39,7 @@ from stormseg_ij.simulate import VALIDATION_TEXTURES, simulate
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 LINES = [("tissue", diameter) for diameter in (20, 30, 50, 80)] + [("cell", d) for d in (60, 115, 180, 300)]
-FIRST_SEED, MOST_IMAGES = 900, 100  # training uses 101, 102, and 1,000 and more
+FIRST_SEED, MOST_IMAGES = 900, 100  # with a diameter and a kind: no training has such seeds
 SIGMAS = (2, 3, 4)
 SCORES = ("F1 at 0.7", "F1 at 0.5", "FN %", "FP %")
 DEFAULTS, SCALE_KNOWN = "defaults", "scale known"

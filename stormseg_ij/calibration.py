@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -91,7 +92,7 @@ def _ome_calibration(xml: str) -> Calibration | None:
     except (ElementTree.ParseError, ValueError):
         return None  # the pixels can be read all the same
     unit = pixels.attrib.get("PhysicalSizeXUnit", "µm")
-    if min(width, height) <= 0.0 or unit == "pixel":
+    if not all(math.isfinite(side) and side > 0.0 for side in (width, height)) or unit == "pixel":
         return None
     return Calibration(width, height, unit)
 

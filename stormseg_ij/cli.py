@@ -145,7 +145,9 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("output", type=Path, metavar="OUT", help="folder for images, labels, noise and localizations")
     _add_overwrite(sub)
 
-    sub = command("train", _train, "Train a model on images and labels of your own.", options.TrainSettings)
+    sub = command(
+        "train", _train, "Train a model on images and labels of your own, or on simulated ones.", options.TrainSettings
+    )
     text = "folder with images/ and labels/, equal stems; or none, and --simulate"
     sub.add_argument("data", type=Path, nargs="?", metavar="DATA", help=text)
     sub.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="model folder to write")
@@ -408,11 +410,10 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
 
 def _simulate(arguments: argparse.Namespace) -> int:
-    from stormseg_ij.simulate import image_stem, write_dataset
+    from stormseg_ij.simulate import output_names, write_dataset
 
     settings: options.SimulateSettings = _settings(arguments)
-    images = arguments.output / "images"
-    outputs = [images / f"{image_stem(settings, index)}.tif" for index in range(settings.count)]
+    outputs = [arguments.output / name for i in range(settings.count) for name in output_names(settings, i).values()]
     _check_outputs(outputs, [], overwrite=arguments.overwrite)
     written = write_dataset(arguments.output, settings, track=lambda numbers: _progress(numbers, "image"))
     count = "1 image" if len(written) == 1 else f"{len(written)} images"

@@ -110,7 +110,7 @@ def make_example(pixels: NDArray[Any], labels: Labels, info: ModelInfo) -> Examp
     small = _resized(pixels, shape, info.blur_px)
     inside = np.argwhere(labels > 0)
     step = max(len(inside) // 2000, 1)
-    return Example(pixels, labels, scale, info.range_of(small), inside[::step])
+    return Example(pixels, labels, scale, info.range_of(small), inside[::step].copy())
 
 
 def _sample(

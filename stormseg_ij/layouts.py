@@ -105,7 +105,7 @@ def place_nuclei(
     most_overlap : float
         A nucleus that would share more than this fraction of itself with those before is left out.
     gap_px : float
-        Nuclei give up this much at the border they share.
+        Each of two nuclei gives up this much at the border they share.
     in_front : bool
         Shared pixels go to the later nucleus instead: it lies in front and takes a bite out of the others.
 

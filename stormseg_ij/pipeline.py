@@ -40,6 +40,8 @@ OUTPUTS = {
 }
 """What `Result.save` writes: key and ending of the file name."""
 
+_MOST_REFINED_PX = 64_000_000  # refinement holds some 75 bytes per pixel at once
+
 
 @dataclass(frozen=True)
 class Result:
@@ -151,12 +153,15 @@ def segment(image: Image, settings: SegmentSettings, *, ij: ImageJ, model: Model
     with clock("postprocess"):
         labels, scores = postprocess.render(candidates, image.shape, scale=small.scale)
         labels = postprocess.largest_pieces(labels)
-        labels = postprocess.remove_small(labels, used.min_area_fraction)
-        labels, scores = postprocess.renumber(labels, scores)
+    notes = list(small.notes)
+    if used.refine and labels.size > _MOST_REFINED_PX:
+        notes.append(f"outlines are not refined: {labels.size / 1e6:.0f} million pixels are more than fit into memory")
+        used = dataclasses.replace(used, refine=False)
     if used.refine:
         with clock("refine"):
-            labels, scores = postprocess.renumber(refine(labels, image.pixels), scores)
-    notes = list(small.notes)
+            labels = refine(labels, image.pixels)
+    labels = postprocess.remove_small(labels, used.min_area_fraction)  # last, and once: each time the mean is another
+    labels, scores = postprocess.renumber(labels, scores)
     if settings.size == "auto" and size == LARGEST_SIZE_PX < max(image.shape):
         notes.append(
             f"the image was scaled to {size} pixels, the most that fits: small nuclei may be missed; cut it up"
@@ -232,7 +237,7 @@ def _predict(small: Image, used: SegmentSettings, model: Model) -> postprocess.C
 
 def _find_scale(image: Image, used: SegmentSettings, model: Model, ij: ImageJ) -> Scale:
     """Find it with thresholds of its own: a high one for the result would leave only what is sure at every size."""
-    loose = min(model.probability, MOST_PROBABILITY)
+    loose = max(min(model.probability, MOST_PROBABILITY), LEAST_PROBABILITY)
     used = _resolved(dataclasses.replace(used, probability=loose, nms=None), model)
 
     def predict(size: int) -> postprocess.Candidates:

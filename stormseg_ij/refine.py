@@ -1,7 +1,8 @@
 """Refine outlines: the label ends where the localizations end, not where a star-convex polygon does.
 
 The outline moves to where the image says that the nucleus ends, held by a spring to the old one: it stays where the
-image says nothing. All lengths are fractions of a nucleus' diameter, so that nuclei of any size are treated alike.
+image says nothing. All lengths are fractions of a diameter, the nucleus' own or the image's median, so that images with
+nuclei of any size are treated alike.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -53,7 +54,7 @@ def find_scale(image: Image, diameter: float | None, predict: Callable[[int], Ca
     The image is segmented at 128, 256, 512 ... pixels. Where nuclei are far too small for the network it sees clumps,
     where they are far too large it sees fragments, and is unsure of both: the size at which it is surest (mean
     probability, weighted by area, less where what it sees is not of the model's size) tells the diameter. Where the
-    image states its pixel size only sizes are tried at which nuclei are 4 to 30 um wide; if nothing is found there, all
+    image states its pixel size only sizes are tried at which nuclei are 4 to 30 um wide; if nothing is sure there, all
     others too.
 
     Parameters
@@ -74,7 +75,7 @@ def find_scale(image: Image, diameter: float | None, predict: Callable[[int], Ca
         if search.surest >= _LEAST_BELIEVED:
             return search.result("pixel size and coarse passes")
     search.climb(ladder(longest))
-    return search.result("coarse passes" if limits is None else "coarse passes: nothing at the stated pixel size")
+    return search.result("coarse passes" if limits is None else "coarse passes: nothing sure at the stated pixel size")
 
 
 class _Search:
@@ -132,7 +133,7 @@ def size_limits(image: Image, diameter: float) -> tuple[float, float] | None:
         None also where no nucleus could be seen at that pixel size: then it is not the true one.
     """
     nm = image.calibration.pixel_size_nm if image.calibration is not None else None
-    if nm is None:
+    if nm is None or not math.isfinite(nm) or nm <= 0.0:
         return None
     least, most = (1000.0 * um / nm for um in _NUCLEUS_UM)  # pixels of the image
     longest = max(image.shape)

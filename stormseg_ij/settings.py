@@ -247,10 +247,16 @@ class SimulateSettings(Settings):
     size: int = option(512, "side of the images in pixels", minimum=64, maximum=32_768)
     seed: int = option(0, "the same seed gives the same images", minimum=0)
     diameter: float | None = option(
-        None, "mean nucleus diameter in pixels; that of 8 um (tissue) or 18 um (cell), varied, without it", minimum=8.0
+        None,
+        "mean nucleus diameter in pixels; that of 8 um (tissue) or 18 um (cell), varied, without it",
+        minimum=8.0,
+        maximum=4096.0,
     )
     pixel_size: float | None = option(
-        None, "pixel size in nm; 160, or such that nuclei of that diameter have a usual size, without it", above=0.0
+        None,
+        "pixel size in nm; 160, or such that nuclei of that diameter have a usual size, without it",
+        minimum=0.1,
+        maximum=10_000.0,
     )
     shapes: str = option("", "folder with labels/ whose nuclei lend their shapes, such as DSB2018's", hint="FOLDER")
     localizations: bool = option(True, "write the table of localizations too")
@@ -280,13 +286,19 @@ class TrainSettings(Settings):
     validation: float = option(0.1, "fraction of the images kept for validation", minimum=0.01, maximum=0.9)
     seed: int = option(0, "the same seed gives the same patches", minimum=0, maximum=2**32 - 1)
     simulate: int = option(
-        0, "train on simulated images, so many new ones per epoch, in place of a folder", minimum=0, maximum=10_000
+        0,
+        "train on simulated images, so many new ones per epoch, in place of a folder (20 MB of memory for each)",
+        minimum=0,
+        maximum=500,
     )
     shapes: str = option(
         "", "for --simulate: folder with labels/ whose nuclei lend their shapes, such as DSB2018's", hint="FOLDER"
     )
     workers: int = option(1, "processes that simulate", minimum=1, maximum=64)
-    start_from: str = option("", "begin with the weights of this model", hint="NAME|FOLDER")
+    start_from: str = option(
+        "", "begin with the weights of this model; its rays, grid, diameter, blur and gamma replace defaults",
+        hint="NAME|FOLDER",
+    )  # fmt: skip
     resume: bool = option(False, "go on from the checkpoint in the model folder")
 
     def __post_init__(self) -> None:

@@ -31,6 +31,7 @@ TRAINING_TEXTURES, VALIDATION_TEXTURES = TEXTURES[:3], TEXTURES[3:]
 
 _DIAMETER_UM = {"tissue": 8.0, "cell": 18.4}  # 50 and 115 pixels in the paper's example images of 512 x 512
 _PIXEL_SIZE_NM = 160.0  # theirs
+_VARIATION = 0.25  # of the logarithm of the mean diameter, between images; twice this at most
 _LEAST_DIAMETER_PX = 8.0
 _LEAST_LIT = 0.01  # localizations per pixel: below is what a Gaussian's tail leaves
 
@@ -91,23 +92,19 @@ def simulate(
     Raises
     ------
     SettingsError
-        If nuclei of the usual size would be smaller than 8 pixels.
+        If nuclei would be larger than the image, or at this pixel size smaller than 8 pixels.
 
     References
     ----------
     Mela & Liu 2021, Fig. 1 (discrete packages in place of gradients) and "Noise removal".
     """
     shape = (size, size)
-    varied = _DIAMETER_UM[kind] * rng.lognormal(sigma=0.25) * 1000.0  # nm
+    _check_sizes(kind, size, diameter, pixel_size_nm)
+    varied = 1000.0 * _DIAMETER_UM[kind] * np.exp(_VARIATION * np.clip(rng.normal(), -2.0, 2.0))  # nm
     if pixel_size_nm is None:
         pixel_size_nm = _PIXEL_SIZE_NM if diameter is None else varied / diameter
     if diameter is None:
         diameter = varied / pixel_size_nm
-        if diameter < _LEAST_DIAMETER_PX:
-            most = _DIAMETER_UM[kind] * 1000.0 / _LEAST_DIAMETER_PX / 2.0  # smaller ones occur too
-            raise SettingsError(
-                f"--pixel-size {pixel_size_nm:g}: nuclei show no shape there; give {most:.0f} nm or less"
-            )
     frame = int(rng.choice([0.0, rng.uniform(0.004, 0.012)]) * size)  # many reconstructions leave an empty frame
     inside = np.zeros(shape, bool)
     inside[frame : size - frame, frame : size - frame] = True
@@ -134,11 +131,28 @@ def simulate(
     signal = _draw_localizations(rng, (nuclei + stray) * inside * per_pixel, cluster)
     unbound = _draw_localizations(rng, background * inside * per_pixel, _Cluster(rng.uniform(1.0, 6.0), 0.4))
     points = np.concatenate([signal, unbound])
+    points = points[((points >= 0.0) & (points < size)).all(axis=1)]
     image = _render(rng, points, shape)
     hit = np.zeros(shape, bool)
     hit[tuple(_pixels_of(unbound, shape).T)] = True
     noise = (stray_mask | hit) & (labels == 0) & inside
     return Simulation(image, labels, noise, points, pixel_size_nm)
+
+
+def _check_sizes(kind: str, size: int, diameter: float | None, pixel_size_nm: float | None) -> None:
+    """Refuse nuclei that would show no shape or not fit, whatever the random numbers."""
+    if diameter is not None:
+        if diameter > size:
+            raise SettingsError(f"--diameter {diameter:g} does not fit an image of --size {size}; give a larger size")
+        return
+    usual, most = 1000.0 * _DIAMETER_UM[kind], float(np.exp(2.0 * _VARIATION))
+    pixel = _PIXEL_SIZE_NM if pixel_size_nm is None else pixel_size_nm
+    if usual / pixel / most < _LEAST_DIAMETER_PX:
+        least = usual / most / _LEAST_DIAMETER_PX
+        raise SettingsError(f"--pixel-size {pixel:g}: nuclei show no shape there; give {least:.0f} nm or less")
+    if pixel_size_nm is not None and usual / pixel > size:
+        least = usual / size
+        raise SettingsError(f"--pixel-size {pixel:g}: nuclei do not fit in --size {size}; give {least:.0f} nm or more")
 
 
 def localization_table(rng: Generator, result: Simulation) -> NDArray[np.float32]:
@@ -159,6 +173,16 @@ def image_stem(settings: SimulateSettings, index: int) -> str:
     'cell_7_0003'
     """
     return f"{settings.kind}_{settings.seed}_{index:04d}"
+
+
+def output_names(settings: SimulateSettings, index: int) -> dict[str, Path]:
+    """Return the files of one image in the folder that `write_dataset` writes to, by what they hold.
+
+    >>> output_names(SimulateSettings(seed=7), 3)["noise"].as_posix()
+    'noise/tissue_7_0003.png'
+    """
+    endings = {"images": ".tif", "labels": ".tif", "noise": ".png", "localizations": ".csv"}
+    return {name: Path(name, image_stem(settings, index) + ending) for name, ending in endings.items()}
 
 
 def write_dataset(
@@ -199,15 +223,17 @@ def write_dataset(
             pixel_size_nm=settings.pixel_size,
             templates=templates,
         )
-        stem = image_stem(settings, index)
+        paths = {name: folder / path for name, path in output_names(settings, index).items()}
         side = result.pixel_size_nm / 1000.0
         calibration = Calibration(side, side, "micron")
-        write_tiff(folder / "images" / f"{stem}.tif", result.image, calibration=calibration)
-        write_labels(folder / "labels" / f"{stem}.tif", result.labels, calibration=calibration)
-        write_png(folder / "noise" / f"{stem}.png", result.noise.astype(np.uint8) * np.uint8(255))
+        write_tiff(paths["images"], result.image, calibration=calibration)
+        write_labels(paths["labels"], result.labels, calibration=calibration)
+        write_png(paths["noise"], result.noise.astype(np.uint8) * np.uint8(255))
         if settings.localizations:
-            _write_localizations(folder / "localizations" / f"{stem}.csv", localization_table(rng, result))
-        images.append(folder / "images" / f"{stem}.tif")
+            _write_localizations(paths["localizations"], localization_table(rng, result))
+        else:
+            paths["localizations"].unlink(missing_ok=True)  # of an image that this one replaces
+        images.append(paths["images"])
     return images
 
 

@@ -7,8 +7,10 @@ import multiprocessing.connection
 import os
 import signal
 import threading
+from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -41,6 +43,8 @@ class _Order:
 class Stream:
     """A window of simulated examples that moves on with the epochs; a context manager.
 
+    Its processes import the script that is run: in one of your own, work below ``if __name__ == "__main__":``.
+
     In epoch e the images are those numbered from (e - 15) n to (e + 1) n - 1, n new ones in each. An image depends on
     the seed and its number only: a resumed training sees what it would have seen.
 
@@ -55,10 +59,6 @@ class Stream:
     ImageError
         If the folder of shapes holds none.
 
-    Attributes
-    ----------
-    kept : list of Example
-        For validation, with textures that no training image has.
     """
 
     def __init__(self, info: ModelInfo, settings: TrainSettings) -> None:
@@ -74,7 +74,7 @@ class Stream:
 
     @property
     def kept(self) -> list[Example]:
-        """Return the validation examples, as soon as they are made."""
+        """Return the examples for validation, with textures that no training image has; waits until they are made."""
         return [example for example in map(_result, self._kept) if example is not None]
 
     def __enter__(self) -> Stream:
@@ -105,12 +105,20 @@ class Stream:
                 self._pending[i] = self._make(5, i, TRAINING_TEXTURES)
 
     def _make(self, purpose: int, i: int, textures: tuple[str, ...]) -> Future[Example | None]:
-        return self._pool.submit(_make, _Order((self._settings.seed, purpose, i), textures, self._info))
+        with _one_line():
+            return self._pool.submit(_make, _Order((self._settings.seed, purpose, i), textures, self._info))
 
 
 def _result(future: Future[Example | None]) -> Example | None:
-    try:
+    with _one_line():
         return future.result()
+
+
+@contextmanager
+def _one_line() -> Iterator[None]:
+    """Tell the end of a worker in one line: a submission meets it as well as a result."""
+    try:
+        yield
     except BrokenProcessPool as error:
         cause = "a process that simulates images was ended from outside, perhaps for want of memory"
         raise StormsegError(f"{cause}; go on with --resume --workers 1") from error

@@ -61,6 +61,9 @@ def train(data: Path | None, folder: Path, settings: TrainSettings) -> Iterator[
     state = _begin(folder, settings)
     settings = state.settings
     if (data is None) == (settings.simulate == 0):
+        if state.epoch:
+            begun = "without a folder; leave it out" if settings.simulate else "with a folder of images; give it again"
+            raise SettingsError(f"this model was begun {begun}")
         raise SettingsError("give either a folder of images or --simulate N")
     if settings.shapes and not settings.simulate:
         raise SettingsError(f"--shapes {settings.shapes} goes with --simulate N only; leave it out")
@@ -177,7 +180,10 @@ def _like_its_start(settings: TrainSettings) -> TrainSettings:
             fault = f"{settings.start_from} has {network[name]}"
             raise SettingsError(f"{flag(name)} {given}: {fault}; leave it out, or start from another model")
         values[name] = given
-    return TrainSettings(**{**settings.as_dict(), **values})
+    try:
+        return TrainSettings(**{**settings.as_dict(), **values})
+    except SettingsError as error:
+        raise ModelError(f"cannot start from {start}: {error}") from error
 
 
 def _make_writable(folder: Path) -> None:

@@ -93,6 +93,22 @@ def test_the_pixel_size_saves_tries_and_a_given_size_all(ij, model):
     assert runs[2] == {"size": 200, "found_by": "the user", "tried": []}
 
 
+def test_a_model_with_very_low_thresholds_finds_a_scale(ij, model):
+    low = dataclasses.replace(model, probability=0.01)
+    scene = simulate(np.random.default_rng(4), kind="cell", size=200, diameter=25)
+    result = pipeline.segment(Image(scene.image, "x"), SegmentSettings(), ij=ij, model=low)
+    assert result.run["settings"]["used"]["probability"] == 0.05
+    assert result.run["scale"]["tried"]
+
+
+def test_an_image_too_large_to_refine_is_told(ij, model, scene, monkeypatch):
+    monkeypatch.setattr(pipeline, "_MOST_REFINED_PX", 1000)
+    result = pipeline.segment(scene[0], SegmentSettings(size=256), ij=ij, model=model)
+    assert any(note.startswith("outlines are not refined") for note in result.notes)
+    assert result.run["settings"]["used"]["refine"] is False
+    assert "refine" not in result.run["seconds"]
+
+
 def test_a_given_size_and_thresholds_are_used(ij, model, scene):
     settings = SegmentSettings(size=200, blur=0.5, probability=0.6, nms=0.2)
     used = pipeline.segment(scene[0], settings, ij=ij, model=model).run["settings"]["used"]

@@ -6,6 +6,9 @@ import shutil
 import pytest
 
 from stormseg_ij import cli
+from stormseg_ij.image import read_image
+from stormseg_ij.pipeline import segment
+from stormseg_ij.settings import SegmentSettings
 
 
 @pytest.fixture(scope="module")
@@ -24,6 +27,15 @@ def test_first_steps_in_python_run(readme, ij, repository, tmp_path, monkeypatch
     assert re.search(r"^[1-9]\d* nuclei \(512, 512\) int32$", said, re.MULTILINE)
     assert "tissue_rois.zip tissue_measurements.csv" in said
     assert (tmp_path / "results" / "tissue_overlay.png").is_file()
+
+
+def test_it_shows_what_the_demo_prints(readme, ij, repository):
+    image = read_image(repository / "stormseg_ij" / "samples" / "tissue.tif")
+    result = segment(image, SegmentSettings(), ij=ij)
+    ((count, size),) = re.findall(
+        r"^tissue\.tif: (\d+) nuclei in [\d.]+ s \(scaled to (\d+) pixels\)$", readme, re.MULTILINE
+    )
+    assert (int(count), int(size)) == (result.count, result.run["scale"]["size"])
 
 
 def test_every_subcommand_and_option_it_names_exists(readme, capsys):

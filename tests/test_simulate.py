@@ -7,7 +7,7 @@ import pytest
 from scipy import ndimage
 from skimage import draw
 
-from stormseg_ij.errors import ImageError
+from stormseg_ij.errors import ImageError, SettingsError
 from stormseg_ij.image import read_image, read_labels, write_labels
 from stormseg_ij.settings import SimulateSettings
 from stormseg_ij.shapes import read_templates
@@ -99,11 +99,38 @@ def test_a_pixel_size_gives_nuclei_of_the_usual_size(kind, pixel_size_nm):
 @pytest.mark.parametrize("kind", ["tissue", "cell"])
 def test_a_diameter_gives_a_pixel_size_at_which_nuclei_have_the_usual_size(kind, diameter):
     um = [
-        simulate(np.random.default_rng(i), kind=kind, size=96, diameter=diameter).pixel_size_nm * diameter / 1000
+        simulate(np.random.default_rng(i), kind=kind, size=128, diameter=diameter).pixel_size_nm * diameter / 1000
         for i in range(20)
     ]
     assert np.median(um) == pytest.approx(USUAL_UM[kind], rel=0.2)
     assert 0.1 < np.std(np.log(um)) < 0.5
+
+
+def test_a_pixel_size_is_refused_for_every_seed_or_for_none():
+    for seed in range(40):
+        assert simulate(np.random.default_rng(seed), kind="tissue", size=64, pixel_size_nm=606.0).labels.shape == (
+            64,
+            64,
+        )
+        with pytest.raises(SettingsError, match=r"^--pixel-size 608: nuclei show no shape there; give 607 nm or less$"):
+            simulate(np.random.default_rng(seed), kind="tissue", size=64, pixel_size_nm=608.0)
+        with pytest.raises(
+            SettingsError, match=r"^--pixel-size 10: nuclei do not fit in --size 512; give 16 nm or more"
+        ):
+            simulate(np.random.default_rng(seed), kind="tissue", size=512, pixel_size_nm=10.0)
+
+
+def test_nuclei_larger_than_the_image_are_refused():
+    with pytest.raises(
+        SettingsError, match=r"^--diameter 200 does not fit an image of --size 128; give a larger size$"
+    ):
+        simulate(np.random.default_rng(0), kind="cell", size=128, diameter=200.0)
+
+
+def test_every_localization_lies_in_the_image():
+    points = simulate(np.random.default_rng(2), kind="tissue", size=96, diameter=30).points
+    assert len(points) > 100
+    assert ((points >= 0.0) & (points < 96.0)).all()
 
 
 def test_diameter_and_pixel_size_are_kept_where_both_are_given():

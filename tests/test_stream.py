@@ -4,13 +4,14 @@ import multiprocessing
 import subprocess
 import sys
 from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
 
 import numpy as np
 import psutil
 import pytest
 
 from stormseg_ij import stream
-from stormseg_ij.errors import ImageError
+from stormseg_ij.errors import ImageError, StormsegError
 from stormseg_ij.image import write_labels
 from stormseg_ij.models.info import ModelInfo
 from stormseg_ij.settings import TrainSettings
@@ -49,6 +50,19 @@ def test_the_window_moves_by_the_new_images_of_each_epoch(ordered, monkeypatch):
         made = [order.seed for order in ordered]
         assert len(set(made)) == len(made)  # no image twice
         assert images.examples(4) is images.examples(4)
+
+
+def test_a_worker_that_was_ended_is_one_line(monkeypatch):
+    def submit(*_):
+        raise BrokenProcessPool
+
+    monkeypatch.setattr(stream.ProcessPoolExecutor, "submit", submit)
+    with pytest.raises(StormsegError, match=r"ended from outside, .*; go on with --resume --workers 1$"):
+        Stream(INFO, SETTINGS)
+    broken = Future()
+    broken.set_exception(BrokenProcessPool())
+    with pytest.raises(StormsegError, match=r"ended from outside"):
+        stream._result(broken)
 
 
 def test_images_of_the_next_epoch_are_begun_and_no_more(ordered):
