@@ -179,7 +179,7 @@ def test_simulate_and_train(run, tmp_path):
         (("train", "-o", "m", "--simulate", "2", "--start-from", "stardist-storm", "--grid", "4"), 2, "--grid 4: "),
         (("train", "-o", "m", "--simulate", "2", "--workers", "0"), 2, "--workers '0': give a whole number from 1"),
         (("simulate", "d", "--shapes", "no"), 1, "no/labels holds no label images; give the folder above labels/"),
-        (("simulate", "d", "--pixel-size", "0"), 2, "--pixel-size '0': give a number above 0"),
+        (("simulate", "d", "--pixel-size", "0"), 2, "--pixel-size '0': give a number from 0.1 to 10000"),
         (("simulate", "d", "--kind", "fish"), 2, "--kind 'fish': choose from tissue, cell"),
         (("doctor", "--fiji", "/no/such/Fiji"), 1, "/no/such/Fiji"),
     ],
@@ -263,12 +263,23 @@ def test_a_folder_that_may_not_be_written_is_refused(run, tmp_path, monkeypatch)
 def test_simulate_replaces_images_only_if_asked(run, tmp_path):
     words = ("simulate", tmp_path, "--size", 64, "--diameter", 20, "--no-localizations", "--count")
     assert run(*words, 1)[:2] == (0, f"{tmp_path}: 1 image of kind tissue\n")
-    (tmp_path / "images" / "tissue_0_0000.tif").rename(tmp_path / "images" / "tissue_0_0001.tif")
+    for made in list(tmp_path.rglob("tissue_0_0000.*")):
+        made.rename(made.with_stem("tissue_0_0001"))
     code, _, err = run(*words, 2)
     assert code == 1
     assert "tissue_0_0001.tif exists; give --overwrite" in one_line(err)
     assert not (tmp_path / "images" / "tissue_0_0000.tif").exists()
+    (tmp_path / "images" / "tissue_0_0001.tif").unlink()
+    assert "labels/tissue_0_0001.tif exists; give --overwrite" in one_line(run(*words, 2)[2])
     assert run(*words, 2, "--overwrite")[0] == 0
+
+
+def test_no_table_of_an_image_that_was_replaced_stays(run, tmp_path):
+    words = ("simulate", tmp_path, "--size", 64, "--diameter", 20, "--count", 1)
+    assert run(*words)[0] == 0
+    assert (tmp_path / "localizations" / "tissue_0_0000.csv").is_file()
+    assert run(*words, "--overwrite", "--no-localizations")[0] == 0
+    assert not (tmp_path / "localizations" / "tissue_0_0000.csv").exists()
 
 
 def test_simulate_writes_the_pixel_size_that_is_given(run, tmp_path):

@@ -281,7 +281,7 @@ def test_a_training_on_simulated_images_goes_on_without_data(tmp_path, monkeypat
     assert models.load(str(folder)).info.nucleus_diameter_px == 32.0
     with pytest.raises(SettingsError, match=r"--simulate 3: this model was begun with 2; leave it out"):
         next(train(None, folder, TrainSettings(simulate=3, resume=True)))
-    with pytest.raises(SettingsError, match=r"give either a folder of images or --simulate N"):
+    with pytest.raises(SettingsError, match=r"this model was begun without a folder; leave it out"):
         next(train(tmp_path, folder, TrainSettings(resume=True)))
 
 
