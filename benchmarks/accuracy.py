@@ -34,6 +34,7 @@ from stormseg_ij import bridge, models, pipeline
 from stormseg_ij.errors import ImageError, SettingsError, StormsegError
 from stormseg_ij.image import Image, Labels, read_image, read_labels, write_png
 from stormseg_ij.metrics import Score, f1_curve, score, summarize
+from stormseg_ij.scale import median_diameter
 from stormseg_ij.settings import SegmentSettings, from_mapping
 from stormseg_ij.simulate import VALIDATION_TEXTURES, simulate
 
@@ -99,10 +100,9 @@ class Bench:
 
     def known_size(self, case: Case) -> int | str:
         """Return the size at which the true nuclei are as wide as the model wants them."""
-        areas, wanted = np.bincount(case.truth.ravel())[1:], self.model.info.nucleus_diameter_px
-        if wanted is None or not areas.any():
+        diameter, wanted = median_diameter(case.truth), self.model.info.nucleus_diameter_px
+        if wanted is None or not diameter:
             return "auto"
-        diameter = float(np.sqrt(4.0 * np.median(areas[areas > 0]) / np.pi))
         return min(max(round(max(case.image.shape) * wanted / diameter), 8), 4096)  # as the pipeline
 
     def draw(self, case: Case, outcome: Outcome, prefix: str) -> None:

@@ -27,6 +27,7 @@ from statistics import fmean
 from unittest import mock
 
 import numpy as np
+from accuracy import header, row
 
 from stormseg_ij import bridge, models, postprocess, scale
 from stormseg_ij.errors import ModelError, SettingsError, StormsegError
@@ -63,11 +64,6 @@ class Case:
     kind: str
     image: Image
     truth: Labels
-
-    def diameter(self) -> float:
-        """Median diameter of the nuclei in pixels, each as a disc of its area."""
-        areas = np.bincount(self.truth.ravel())[1:]
-        return float(np.sqrt(4.0 / np.pi * np.median(areas[areas > 0])))
 
     def f1(self, labels: Labels) -> float:
         """Score labels against the truth."""
@@ -133,13 +129,6 @@ class ByKind:
         return f"{self.mean:.3f} ({', '.join(f'{part:.3f}' for part in self.parts)})"
 
 
-def row(*cells: object, head: bool = False) -> None:
-    """Print one line of a table, or its head."""
-    print(f"| {' | '.join(str(cell) for cell in cells)} |")
-    if head:
-        print("|" + "---|" * len(cells))
-
-
 def make_cases(count: int, seed: int) -> Iterator[Case]:
     """Simulate the images; each depends on the seed and its number only."""
     for index in range(count):
@@ -172,7 +161,7 @@ def find_sizes(case: Case, network: Network) -> dict[str, int]:
 def print_scale(found: Sequence[Found], errors: Sequence[Mapping[str, float]]) -> None:
     """Print how far the sizes found are from the ideal ones, by kind and rule."""
     print(f"\n## Scale: log2(size found / ideal size); the present rule has {PRESENT}\n")
-    row("kind", "rule", "median", "median of absolute", "90 %", "maximum", f"beyond {ASTRAY:g}", head=True)
+    header("kind", "rule", "median", "median of absolute", "90 %", "maximum", f"beyond {ASTRAY:g}")
     for kinds in ("tissue",), ("cell",), ("tissue", "cell"):
         for rule in RULES:
             signed = [error[rule] for one, error in zip(found, errors, strict=True) if one.case.kind in kinds]
@@ -185,7 +174,7 @@ def print_scale(found: Sequence[Found], errors: Sequence[Mapping[str, float]]) -
 def print_thresholds(f1: Mapping[Pair, ByKind], own: Pair) -> Pair:
     """Print F1 by probability and NMS; return the best pair, of equals the one nearest the model's own."""
     print(f"\n## Thresholds: F1 at IoU {IOU:g}, mean ({', '.join(DIAMETERS_PX)})\n")
-    row("probability", *(f"NMS {nms:g}" for nms in NMS), head=True)
+    header("probability", *(f"NMS {nms:g}" for nms in NMS))
     for probability in PROBABILITIES:
         row(f"{probability:g}", *(f1[probability, nms] for nms in NMS))
     best = max(f1, key=lambda pair: (f1[pair].mean, -math.dist(pair, own)))
@@ -199,7 +188,7 @@ def print_thresholds(f1: Mapping[Pair, ByKind], own: Pair) -> Pair:
 def print_refinement(found: Sequence[Found], best: Pair) -> None:
     """Print F1 without and with refinement."""
     print(f"\n## Refinement at probability {best[0]:g} and NMS {best[1]:g}: F1 at IoU {IOU:g}\n")
-    row("refinement", f"mean ({', '.join(DIAMETERS_PX)})", head=True)
+    header("refinement", f"mean ({', '.join(DIAMETERS_PX)})")
     row("off", ByKind(found, [one.case.f1(one.labels(best)) for one in found]))
     row("on", ByKind(found, [one.case.f1(refine(one.labels(best), one.case.image.pixels)) for one in found]))
 
@@ -209,7 +198,7 @@ def bench(network: Network, count: int, seed: int) -> None:
     found, errors, scores = list[Found](), list[dict[str, float]](), list[dict[Pair, float]]()
     start = time.perf_counter()
     for case in make_cases(count, seed):
-        longest, diameter = max(case.image.shape), case.diameter()
+        longest, diameter = max(case.image.shape), scale.median_diameter(case.truth)
         ideal = longest * network.diameter / diameter
         sizes = find_sizes(case, network)
         errors.append({rule: math.log2(size / ideal) for rule, size in sizes.items()})

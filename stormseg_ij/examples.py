@@ -14,6 +14,7 @@ from stormseg_ij.errors import ImageError
 from stormseg_ij.image import SUFFIXES, Labels, read_image, read_labels
 from stormseg_ij.models.info import ModelInfo
 from stormseg_ij.models.stardist import Batch
+from stormseg_ij.scale import median_diameter
 
 _SMALLEST_SCALE = 0.5
 _FOREGROUND_FRACTION = 0.9  # stardist's own default: most patches are centred on a nucleus
@@ -100,11 +101,9 @@ def sample_batch(
 
 def make_example(pixels: NDArray[Any], labels: Labels, info: ModelInfo) -> Example | None:
     """Work out scale and range of one image; None if it has no nucleus."""
-    area = np.bincount(labels.ravel())[1:]
-    area = area[area > 0]
-    if area.size == 0:
+    diameter = median_diameter(labels)
+    if not diameter:
         return None
-    diameter = float(np.sqrt(4.0 * np.median(area) / np.pi))
     scale = 1.0 if info.nucleus_diameter_px is None else info.nucleus_diameter_px / diameter
     shape = (max(round(pixels.shape[0] * scale), 1), max(round(pixels.shape[1] * scale), 1))
     small = _resized(pixels, shape, info.blur_px)

@@ -81,14 +81,14 @@ def tissue_layout(rng: Generator, shape: tuple[int, int], kind: Population) -> l
     for _ in range(rng.poisson(area / 80.0)):
         places += _group(rng, shape, kind)
     for _ in range(1 + rng.poisson(area / rng.uniform(8.0, 40.0))):
-        places.append(kind.nucleus(rng, _anywhere(rng, shape), rng.uniform(0.0, np.pi)))
+        places.append(kind.nucleus(rng, anywhere(rng, shape), rng.uniform(0.0, np.pi)))
     return places
 
 
 def cell_layout(rng: Generator, shape: tuple[int, int], kind: Population) -> list[Placement]:
     """Place nuclei as in a culture dish: apart, now and then touching."""
     number = 2 + rng.poisson(0.4 * shape[0] * shape[1] / kind.diameter**2)
-    return [kind.nucleus(rng, _anywhere(rng, shape), rng.uniform(0.0, np.pi)) for _ in range(number)]
+    return [kind.nucleus(rng, anywhere(rng, shape), rng.uniform(0.0, np.pi)) for _ in range(number)]
 
 
 def place_nuclei(
@@ -164,7 +164,8 @@ def _largest(mask: Mask) -> Mask:
     return mask if count < 2 else np.asarray(pieces == 1 + int(np.argmax(np.bincount(pieces.ravel())[1:])))
 
 
-def _anywhere(rng: Generator, shape: tuple[int, int]) -> tuple[float, float]:
+def anywhere(rng: Generator, shape: tuple[int, int]) -> tuple[float, float]:
+    """Draw a place (y, x) in an image of this shape."""
     return rng.uniform(0.0, shape[0]), rng.uniform(0.0, shape[1])
 
 

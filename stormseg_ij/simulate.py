@@ -1,8 +1,8 @@
 """Simulated STORM images of nuclei with exact labels, for training, tests and the demo.
 
 A nucleus is a density of localizations (rim, patches, nucleoli, gradient); molecules are drawn from it in blinking
-clusters and rendered as a histogram. Out-of-focus nuclei, debris and unbound fluorophores lie in the image too:
-unlabelled, and in the noise mask.
+clusters, then counted per pixel or drawn as small Gaussians. Out-of-focus nuclei, debris and unbound fluorophores lie
+in the image too: unlabelled, and in the noise mask.
 """
 
 from __future__ import annotations
@@ -131,10 +131,9 @@ def simulate(
     signal = _draw_localizations(rng, (nuclei + stray) * inside * per_pixel, cluster)
     unbound = _draw_localizations(rng, background * inside * per_pixel, _Cluster(rng.uniform(1.0, 6.0), 0.4))
     points = np.concatenate([signal, unbound])
-    points = points[((points >= 0.0) & (points < size)).all(axis=1)]
     image = _render(rng, points, shape)
     hit = np.zeros(shape, bool)
-    hit[tuple(_pixels_of(unbound, shape).T)] = True
+    hit[tuple(_pixels_of(unbound).T)] = True
     noise = (stray_mask | hit) & (labels == 0) & inside
     return Simulation(image, labels, noise, points, pixel_size_nm)
 
@@ -281,13 +280,13 @@ def _draw_localizations(rng: Generator, density: Density, cluster: _Cluster) -> 
     centres = np.column_stack(np.unravel_index(picks, density.shape)) + rng.uniform(0.0, 1.0, (number, 2))
     counts = rng.poisson(rng.gamma(1.5, cluster.mean_count / 1.5, number))
     points = np.repeat(centres, counts, axis=0)
-    return points + rng.normal(scale=cluster.sigma_px, size=points.shape)
+    points = points + rng.normal(scale=cluster.sigma_px, size=points.shape)
+    return np.asarray(points[((points >= 0.0) & (points < density.shape)).all(axis=1)])
 
 
-def _pixels_of(points: NDArray[np.float64], shape: tuple[int, int]) -> NDArray[np.intp]:
-    """Return the pixel (row, column) of each point that lies in the image."""
-    pixels = np.floor(points).astype(np.intp)
-    return pixels[((pixels >= 0) & (pixels < shape)).all(axis=1)]
+def _pixels_of(points: NDArray[np.float64]) -> NDArray[np.intp]:
+    """Return the pixel (row, column) of each point."""
+    return np.floor(points).astype(np.intp)
 
 
 def _render(rng: Generator, points: NDArray[np.float64], shape: tuple[int, int]) -> NDArray[np.uint8]:
@@ -297,7 +296,7 @@ def _render(rng: Generator, points: NDArray[np.float64], shape: tuple[int, int])
     """
     from scipy import ndimage
 
-    pixels = _pixels_of(points, shape)
+    pixels = _pixels_of(points)
     counts = np.bincount(pixels[:, 0] * shape[1] + pixels[:, 1], minlength=shape[0] * shape[1]).reshape(shape)
     values = counts.astype(np.float64)
     if rng.random() < 0.5:

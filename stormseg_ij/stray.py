@@ -8,8 +8,8 @@ import numpy as np
 from numpy.random import Generator
 
 from stormseg_ij.image import Labels
-from stormseg_ij.layouts import Population
-from stormseg_ij.shapes import Form, Mask, Placement, bent, nucleus_mask
+from stormseg_ij.layouts import Population, anywhere
+from stormseg_ij.shapes import Mask, Placement, bent, nucleus_mask
 from stormseg_ij.textures import Density, Style, nucleus_density
 
 _NUCLEI_PER_STRAY = 25.0  # areas of one nucleus' square per stray object of a kind, on average
@@ -85,9 +85,9 @@ def _add(rng: Generator, density: Density, mask: Mask, stray: _Kind, kind: Popul
 
 
 def _placement(rng: Generator, stray: _Kind, kind: Population, shape: tuple[int, int]) -> Placement:
-    centre = rng.uniform(0.0, shape[0]), rng.uniform(0.0, shape[1])
+    centre = anywhere(rng, shape)
     angle, size = rng.uniform(0.0, 2.0 * np.pi), rng.uniform(*stray.size)
     if not stray.crescent:
         return kind.nucleus(rng, centre, angle, size=size)
-    form: Form = bent(rng)
-    return Placement(*centre, max(kind.diameter * size, 3.0), angle, rng.uniform(1.5, 4.0), kind.roughness, form)
+    form, elongation = bent(rng), rng.uniform(1.5, 4.0)
+    return Placement(*centre, max(kind.diameter * size, 3.0), angle, elongation, kind.roughness, form)
