@@ -30,10 +30,11 @@ import numpy as np
 from accuracy import header, row
 
 from stormseg_ij import bridge, models, postprocess, scale
+from stormseg_ij.candidates import Candidates
 from stormseg_ij.errors import ModelError, SettingsError, StormsegError
 from stormseg_ij.image import Image, Labels
+from stormseg_ij.labels import largest_pieces, remove_small, renumber
 from stormseg_ij.metrics import f1_curve
-from stormseg_ij.postprocess import Candidates
 from stormseg_ij.preprocess import preprocess
 from stormseg_ij.refine import refine
 from stormseg_ij.settings import LEAST_PROBABILITY, MOST_NMS, PreprocessSettings, SegmentSettings
@@ -113,8 +114,8 @@ class Found:
         keep = every.scores > pair[0]
         kept = Candidates(every.polygons[keep], every.scores[keep])
         labels, scores = postprocess.render(kept, self.case.image.shape, scale=self.factor)
-        labels = postprocess.remove_small(postprocess.largest_pieces(labels), SegmentSettings().min_area_fraction)
-        return postprocess.renumber(labels, scores)[0]
+        labels = remove_small(largest_pieces(labels), SegmentSettings().min_area_fraction)
+        return renumber(labels, scores)[0]
 
 
 class ByKind:

@@ -15,9 +15,11 @@ from skimage import measure
 from stardist.geometry import star_dist
 
 from stormseg_ij import bridge, metrics, models, pipeline
+from stormseg_ij.candidates import Candidates
 from stormseg_ij.image import Image, Labels
+from stormseg_ij.labels import largest_pieces
 from stormseg_ij.overlap import find_overlap
-from stormseg_ij.postprocess import Candidates, largest_pieces, render
+from stormseg_ij.postprocess import render
 from stormseg_ij.refine import refine
 from stormseg_ij.settings import SegmentSettings
 from stormseg_ij.simulate import simulate

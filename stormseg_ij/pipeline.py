@@ -18,7 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 import stormseg_ij
+from stormseg_ij import labels as pieces
 from stormseg_ij import measure, models, postprocess, rois
+from stormseg_ij.candidates import Candidates
 from stormseg_ij.errors import ImageError
 from stormseg_ij.files import together
 from stormseg_ij.image import Image, Labels, label_lut, write_labels, write_png
@@ -152,7 +154,7 @@ def segment(image: Image, settings: SegmentSettings, *, ij: ImageJ, model: Model
         candidates = _predict(small, used, model)
     with clock("postprocess"):
         labels, scores = postprocess.render(candidates, image.shape, scale=small.scale)
-        labels = postprocess.largest_pieces(labels)
+        labels = pieces.largest_pieces(labels)
     notes = list(small.notes)
     if used.refine and labels.size > _MOST_REFINED_PX:
         notes.append(f"outlines are not refined: {labels.size / 1e6:.0f} million pixels are more than fit into memory")
@@ -160,8 +162,8 @@ def segment(image: Image, settings: SegmentSettings, *, ij: ImageJ, model: Model
     if used.refine:
         with clock("refine"):
             labels = refine(labels, image.pixels)
-    labels = postprocess.remove_small(labels, used.min_area_fraction)  # last, and once: each time the mean is another
-    labels, scores = postprocess.renumber(labels, scores)
+    labels = pieces.remove_small(labels, used.min_area_fraction)  # last, and once: each time the mean is another
+    labels, scores = pieces.renumber(labels, scores)
     if settings.size == "auto" and size == LARGEST_SIZE_PX < max(image.shape):
         notes.append(
             f"the image was scaled to {size} pixels, the most that fits: small nuclei may be missed; cut it up"
@@ -227,7 +229,7 @@ def _preprocess_settings(used: SegmentSettings, size: int) -> PreprocessSettings
     return PreprocessSettings(size=size, blur=used.blur or 0.0, equalize=used.equalize)
 
 
-def _predict(small: Image, used: SegmentSettings, model: Model) -> postprocess.Candidates:
+def _predict(small: Image, used: SegmentSettings, model: Model) -> Candidates:
     pixels = model.info.normalize(small.pixels)
     probability, nms = used.probability, used.nms
     if probability is None or nms is None:
@@ -240,7 +242,7 @@ def _find_scale(image: Image, used: SegmentSettings, model: Model, ij: ImageJ) -
     loose = max(min(model.probability, MOST_PROBABILITY), LEAST_PROBABILITY)
     used = _resolved(dataclasses.replace(used, probability=loose, nms=None), model)
 
-    def predict(size: int) -> postprocess.Candidates:
+    def predict(size: int) -> Candidates:
         return _predict(preprocess(image, _preprocess_settings(used, size), ij), used, model)
 
     return find_scale(image, model.info.nucleus_diameter_px, predict)

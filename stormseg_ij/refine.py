@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stormseg_ij.image import Labels
-from stormseg_ij.postprocess import largest_pieces
+from stormseg_ij.labels import largest_pieces
 
 Floats = NDArray[np.float32]
 Fine = NDArray[np.float64]

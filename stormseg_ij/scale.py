@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stormseg_ij.candidates import Candidates
 from stormseg_ij.image import Image, Labels
-from stormseg_ij.postprocess import Candidates
 
 SMALLEST_SIZE_PX, LARGEST_SIZE_PX = 8, 4096
 MOST_PROBABILITY = 0.5

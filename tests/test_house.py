@@ -15,8 +15,8 @@ PACKAGE = REPOSITORY / "stormseg_ij"
 
 LAYERS = [
     ["stormseg_ij", "errors", "files", "calibration", "image", "settings"],
-    ["outlines", "rois", "measure", "overlap", "metrics", "postprocess", "refine", "scale", "tiling",
-     "shapes", "layouts", "textures", "stray", "simulate", "installation"],
+    ["outlines", "rois", "measure", "overlap", "metrics", "candidates", "labels", "postprocess", "refine", "scale",
+     "tiling", "shapes", "layouts", "textures", "stray", "simulate", "installation"],
     ["bridge", "models"],
     ["preprocess"],
     ["examples", "stream", "pipeline", "train", "report"],

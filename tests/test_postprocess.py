@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 from stardist.geometry import polygons_to_label_coord
 
-from stormseg_ij.postprocess import Candidates, largest_pieces, remove_small, render, renumber
+from stormseg_ij.candidates import Candidates
+from stormseg_ij.labels import largest_pieces, remove_small, renumber
+from stormseg_ij.postprocess import render
 
 
 def discs(*circles: tuple[float, float, float, float]) -> Candidates:

@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
+from stormseg_ij.candidates import Candidates
 from stormseg_ij.image import Calibration, Image
-from stormseg_ij.postprocess import Candidates
 from stormseg_ij.scale import find_scale, size_limits
 
 WANTED = 30.0

@@ -11,9 +11,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from stormseg_ij.candidates import Candidates
 from stormseg_ij.errors import ModelError
 from stormseg_ij.models.info import ModelInfo
-from stormseg_ij.postprocess import Candidates
 
 WEIGHTS = Path(__file__).parents[1] / "weights"
 """The folder of the shipped models."""

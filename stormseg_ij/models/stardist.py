@@ -20,11 +20,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stormseg_ij.candidates import Candidates
 from stormseg_ij.errors import ModelError, SettingsError
 from stormseg_ij.files import replacing
 from stormseg_ij.models.info import ModelInfo
 from stormseg_ij.models.keras_setup import load_tensorflow
-from stormseg_ij.postprocess import Candidates
 from stormseg_ij.settings import TrainSettings, from_mapping
 
 Batch = tuple[NDArray[np.float32], NDArray[np.int32]]
