@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 import tifffile
 
 from stormseg_ij import cli, rois
+from stormseg_ij.cli import images
 from stormseg_ij.image import Calibration, read_image, read_labels, write_labels, write_tiff
 
 
@@ -240,7 +242,7 @@ def test_what_cannot_end_well_is_refused_before_the_work(run, tmp_path, monkeypa
         raise AssertionError
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli, "_start", started)
+    monkeypatch.setattr(images, "start", started)
     write_tiff("a.tif", np.ones((3, 4), np.uint8))
     (tmp_path / "old.csv").write_text("mine")
     (tmp_path / "dir.csv").mkdir()
@@ -254,7 +256,7 @@ def test_what_cannot_end_well_is_refused_before_the_work(run, tmp_path, monkeypa
 
 
 def test_a_folder_that_may_not_be_written_is_refused(run, tmp_path, monkeypatch):
-    monkeypatch.setattr(cli.os, "access", lambda *_: False)
+    monkeypatch.setattr(os, "access", lambda *_: False)
     code, _, err = run("measure", "a.zip", "a.tif", "-o", tmp_path / "a" / "b.csv")
     assert code == 1
     assert f"you may not write to {tmp_path}; choose another folder" in one_line(err)
