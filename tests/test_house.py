@@ -15,7 +15,7 @@ PACKAGE = REPOSITORY / "stormseg_ij"
 
 LAYERS = [
     ["stormseg_ij", "errors", "files", "calibration", "image", "settings"],
-    ["outlines", "rois", "measure", "overlap", "metrics", "candidates", "labels", "postprocess", "refine", "scale",
+    ["outlines", "rois", "measure", "overlap", "metrics", "candidates", "pairs", "labels", "postprocess", "refine", "scale",
      "tiling", "shapes", "layouts", "textures", "stray", "simulate", "installation"],
     ["bridge", "models"],
     ["preprocess"],
