@@ -1,6 +1,6 @@
 # make install   sets up .venv with .venv/bin/stormseg
 # make demo      segments the shipped simulated image into demo_out/
-# make test      style, types, tests, and the tests that need ImageJ's window
+# make test      style, types, tests, and the tests that need ImageJ's window or a browser
 # make weights   trains a sister of the shipped model in training/ (hours on 2 cores; go on after a stop with RESUME=--resume)
 # make picture   makes the README's picture anew
 # make clean     removes what demo and test made
@@ -13,6 +13,9 @@ STAMP := .venv/.installed
 SAMPLE := stormseg_ij/samples/tissue.tif
 # What Java's windows need on a machine without a desktop (Debian's and Ubuntu's names).
 WINDOW_PACKAGES := xvfb libx11-6 libxext6 libxi6 libxrender1 libxtst6 libfontconfig1 fonts-dejavu-core
+# What shows the report's page to its tests: one of these, or Debian's package. Ubuntu has none: install Chrome by hand.
+BROWSERS := chromium-headless-shell chromium chromium-browser google-chrome chrome-headless-shell
+BROWSER_PACKAGES := chromium-headless-shell
 
 .PHONY: install demo test weights picture clean
 
@@ -42,7 +45,13 @@ test: install
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	@if ! command -v Xvfb >/dev/null && command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
+	@if [ -z "$$(for name in $(BROWSERS); do command -v $$name; done)" ] \
+	    && command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
+	  echo "Installing a browser for the tests of the report: apt-get install $(BROWSER_PACKAGES)"; \
+	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
+	    apt-get install -qq --no-install-recommends $(BROWSER_PACKAGES); } >/dev/null || true; \
+	fi; \
+	if ! command -v Xvfb >/dev/null && command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
 	  echo "Installing Xvfb for the window tests: apt-get install $(WINDOW_PACKAGES)"; \
 	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
 	    apt-get install -qq --no-install-recommends $(WINDOW_PACKAGES); } >/dev/null || true; \

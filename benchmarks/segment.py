@@ -4,13 +4,13 @@ Without images: the shipped sample. Cold is a process of its own, from its start
 runs in one process, after one that is not counted. Peak memory is that of the cold process, Java included.
 """
 
-import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+
+from huge import run_measured
 
 from stormseg_ij import bridge, models, pipeline
 from stormseg_ij.image import read_image
@@ -22,13 +22,7 @@ SAMPLE = Path(__file__).parents[1] / "stormseg_ij" / "samples" / "tissue.tif"
 def cold(image: Path) -> tuple[float, float]:
     """Return seconds and peak memory in MiB of one `stormseg segment` process."""
     with tempfile.TemporaryDirectory() as folder:
-        start = time.perf_counter()
-        words = [sys.executable, "-m", "stormseg_ij.cli", "segment", str(image), "-o", folder]
-        child = subprocess.Popen(words, stdout=subprocess.DEVNULL)
-        _, status, usage = os.wait4(child.pid, 0)
-    if status:
-        sys.exit(f"stormseg segment {image} failed ({status})")
-    return time.perf_counter() - start, usage.ru_maxrss / 1024
+        return run_measured([sys.executable, "-m", "stormseg_ij.cli", "segment", str(image), "-o", folder])
 
 
 def main(images: list[Path]) -> None:

@@ -1,14 +1,10 @@
-"""Images as they come from files: pixels in their own type, with calibration; the only decoder of files."""
+"""Images as they come from files and go into them: pixels in their own type, with calibration.
+
+Large ones are read and written in bands, or stay in their file; `decode` is this module's own cellar.
+"""
 
 from __future__ import annotations
 
-import logging
-import lzma
-import re
-import struct
-import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -16,9 +12,12 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from stormseg_ij.calibration import Calibration, escaped, tiff_calibration
+from stormseg_ij.calibration import Calibration, escaped
+from stormseg_ij.decode import SUFFIXES, TIFF_SUFFIXES, Stored, check_finite, opened
 from stormseg_ij.errors import ImageError
 from stormseg_ij.files import replacing
+from stormseg_ij.pieces import count_pieces, split
+from stormseg_ij.rows import row_bands
 
 __all__ = [
     "LARGEST_LABEL", "SUFFIXES", "TIFF_SUFFIXES", "Calibration", "Image", "Labels", "Pixels", "label_lut", "read_image",
@@ -28,21 +27,13 @@ __all__ = [
 Pixels: TypeAlias = NDArray[Any]
 Labels: TypeAlias = NDArray[np.int32]
 
-TIFF_SUFFIXES = (".tif", ".tiff", ".btf", ".tf8")
-SUFFIXES = (*TIFF_SUFFIXES, ".png")
-"""What `read_image` decodes, lower case."""
-
 LARGEST_LABEL = 2**24
 """The largest that `write_labels` writes: float32, ImageJ's 32-bit, holds all integers up to it."""
 
-_DECODER_ERRORS = (
-    OSError, ValueError, TypeError, LookupError, SyntaxError, RuntimeError, ArithmeticError, AttributeError, EOFError,
-    MemoryError, AssertionError, struct.error, zlib.error, lzma.LZMAError,
-)  # fmt: skip
-"""What the decoders raise on damaged files."""
+_LARGEST_TIFF_BYTES = 2**32 - 2**25
+"""Pixels of a TIFF whose offsets have 32 bits: larger files are BigTIFFs, which ImageJ does not open."""
 
-_LOST = re.compile("tifffile.TiffPages|tifffile.TiffTag (270|273|279|282|283|324|325) .*invalid value offset")
-"""What tifffile only logs: the next page, or a page's description, strips, tiles or resolution, is not in the file."""
+_IMAGEJ_TYPES = (np.uint8, np.uint16, np.float32)
 
 
 @dataclass(frozen=True)
@@ -52,7 +43,8 @@ class Image:
     Attributes
     ----------
     pixels : ndarray, shape (Y, X), dtype uint8, uint16 or float32
-        Own dtype of the file, never rescaled on reading.
+        Own dtype of the file, never rescaled on reading. Nobody writes to it: those of a large file are the file
+        itself, memory-mapped and read-only.
     name : str
         File name without its suffix.
     calibration : Calibration or None
@@ -125,7 +117,8 @@ def read_image(path: str | Path, *, plane: int | None = None) -> Image:
         uint8, uint16 and float32 as they are; other types become the smallest of uint16 and float32 that holds
         their values, 1-bit becomes 0 and 255; RGB and colour palettes (PNG) become 8-bit gray as in ImageJ
         (`rgb_to_gray`). `Image.notes` says what was changed. As in ImageJ, a TIFF with a palette gives its indices,
-        and one whose zero is white its stored values.
+        and one whose zero is white its stored values. Of a stack only the one plane is decoded. Uncompressed pixels
+        of 64 MB or more in the byte order of this computer stay in the file, memory-mapped and read-only.
 
     Raises
     ------
@@ -134,11 +127,12 @@ def read_image(path: str | Path, *, plane: int | None = None) -> Image:
         pixels, a stack without `plane`, and a `plane` outside the stack.
     """
     path = Path(path)
-    array, axes, calibration = _decode(path)
-    array, axes = _squeezed(array, axes)
-    array, notes = _one_plane(array, axes, path=path, plane=plane)
+    with opened(path) as stored:
+        index, notes = _chosen(stored, path=path, plane=plane)
+        array = stored.read(index, stored.dtype not in _IMAGEJ_TYPES)
+    check_finite(array, path)
     pixels, more = _to_imagej_type(array, path)
-    return Image(pixels, path.stem, calibration, notes=(*notes, *more))
+    return Image(pixels, path.stem, stored.calibration, notes=(*notes, *more))
 
 
 def read_labels(path: str | Path) -> tuple[Labels, tuple[str, ...]]:
@@ -164,25 +158,34 @@ def read_labels(path: str | Path) -> tuple[Labels, tuple[str, ...]]:
         As `read_image`, and for values that are negative or no integers.
     """
     path = Path(path)
-    array, axes, _ = _decode(path, palette_indices=True)
-    array, axes = _squeezed(array, axes)
-    if axes.endswith("S"):
+    with opened(path, palette_indices=True) as stored:
+        if stored.axes not in ("YX", "YXS"):
+            raise ImageError(f"{path} is no label image: it has {stored.described()}; give one gray plane")
+        array = stored.read(None, True)
+    if array.ndim == 3:
         colours = 3 if array.shape[-1] > 2 else 1  # the rest is alpha
-        if not np.ptp(array[..., :colours], axis=-1).any():
-            array, axes = array[..., 0], axes[:-1]
-    if axes != "YX":
-        raise ImageError(f"{path} is no label image: it has {_describe(array, axes)}; give one gray plane")
-    if array.dtype.kind == "f" and not np.array_equal(array, np.rint(array)):
+        if any(np.ptp(array[rows][..., :colours], axis=-1).any() for rows in row_bands(array.shape)):
+            raise ImageError(f"{path} is no label image: it has {stored.described()}; give one gray plane")
+        array = array[..., 0]
+    check_finite(array, path)
+    if array.dtype.kind == "f" and any((array[rows] != np.rint(array[rows])).any() for rows in row_bands(array.shape)):
         raise ImageError(f"{path} is no label image: it has values that are no integers; give nucleus numbers")
     lowest, highest = int(array.min()), int(array.max())
     if lowest < 0 or highest > np.iinfo(np.int32).max:
         raise ImageError(f"{path} is no label image: its values run from {lowest} to {highest}; give 0 and up")
-    labels = array.astype(np.int32)
-    return _split_binary(labels, highest)
+    if highest > 0 and not any(((a := array[rows]) != 0)[a != highest].any() for rows in row_bands(array.shape)):
+        labels, count = split(array)
+        return labels, (f"binary image split into {count} connected component{'s' * (count != 1)}",)
+    labels = _as_int32(array)
+    n_labels, n_pieces = count_pieces(labels)
+    if n_pieces > n_labels:
+        lie = "1 label lies" if n_labels == 1 else f"{n_labels} labels lie"
+        return labels, (f"{lie} in {n_pieces} pieces: some nuclei are not in one piece",)
+    return labels, ()
 
 
 def read_shape(path: str | Path) -> tuple[tuple[int, int], Calibration | None]:
-    """Read the size of an image of any type and number of planes.
+    """Read the size of an image of any type and number of planes; no pixels are decoded.
 
     Parameters
     ----------
@@ -197,10 +200,11 @@ def read_shape(path: str | Path) -> tuple[tuple[int, int], Calibration | None]:
     Raises
     ------
     ImageError
-        As `read_image`, but for planes.
+        As `read_image`, but for planes and values of pixels.
     """
-    array, axes, calibration = _decode(Path(path))
-    return (array.shape[axes.index("Y")], array.shape[axes.index("X")]), calibration
+    with opened(Path(path)) as stored:
+        size = (stored.shape[stored.axes.index("Y")], stored.shape[stored.axes.index("X")])
+    return size, stored.calibration
 
 
 def write_tiff(path: str | Path, pixels: Pixels, *, calibration: Calibration | None = None) -> None:
@@ -215,9 +219,9 @@ def write_tiff(path: str | Path, pixels: Pixels, *, calibration: Calibration | N
     Raises
     ------
     ImageError
-        If the folder cannot be written to.
+        If the folder cannot be written to, the disk is full, or it is more than ImageJ opens (4 GB).
     """
-    _write_imagej_tiff(Path(path), pixels, calibration, {})
+    _write_imagej_tiff(Path(path), pixels, pixels.dtype, calibration, {})
 
 
 def write_labels(path: str | Path, labels: Pixels, *, calibration: Calibration | None = None) -> None:
@@ -233,14 +237,15 @@ def write_labels(path: str | Path, labels: Pixels, *, calibration: Calibration |
     Raises
     ------
     ImageError
-        If a label is out of range or the folder cannot be written to.
+        If a label is out of range, the folder cannot be written to, the disk is full, or it is more than ImageJ opens
+        (4 GB).
     """
     highest = int(labels.max(initial=0))
     if labels.min(initial=0) < 0 or highest > LARGEST_LABEL:
         raise ImageError(f"labels {labels.min()} to {highest}: ImageJ holds 0 to {LARGEST_LABEL}; renumber them")
     dtype = np.uint16 if highest <= np.iinfo(np.uint16).max else np.float32
     extra = {"LUTs": [label_lut()], "min": 0.0, "max": float(max(highest, 1))}
-    _write_imagej_tiff(Path(path), labels.astype(dtype), calibration, extra)
+    _write_imagej_tiff(Path(path), labels, np.dtype(dtype), calibration, extra)
 
 
 def write_png(path: str | Path, pixels: Pixels) -> None:
@@ -262,126 +267,20 @@ def label_lut() -> NDArray[np.uint8]:
     return lut_array
 
 
-def _decode(path: Path, *, palette_indices: bool = False) -> tuple[Pixels, str, Calibration | None]:
-    """Return all pixels of the first series, their axes (a string of Y, X, S and others) and calibration."""
-    try:
-        _check_file(path)
-        if path.suffix.lower() in TIFF_SUFFIXES:
-            array, axes, calibration = _decode_tiff(path)
-        else:
-            array, axes, calibration = _decode_png(path, palette_indices=palette_indices)
-    except PermissionError as error:
-        raise ImageError(f"you may not read {path}; ask for the right, or give a copy that you may read") from error
-    except _DECODER_ERRORS as error:
-        message = f"cannot read {path}: {_one_line(error)}; it may be damaged: save it again, uncompressed"
-        raise ImageError(message) from error
-    if array.dtype.kind not in "buif":
-        raise ImageError(f"{path} has pixels of type {array.dtype}; save it as 8-bit, 16-bit or 32-bit")
-    if array.size == 0:
-        raise ImageError(f"{path} has no pixels (shape {array.shape}); save it again")
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        count = int(array.size - np.isfinite(array).sum())
-        if count == 1:
-            raise ImageError(f"{path} has 1 pixel that is NaN or infinite; replace it by a number first")
-        raise ImageError(f"{path} has {count} pixels that are NaN or infinite; replace them by numbers first")
-    return array, axes, calibration
-
-
-def _check_file(path: Path) -> None:
-    if path.is_dir():
-        raise ImageError(f"{path} is a folder; give image files")
-    if not path.is_file():
-        raise ImageError(f"no file {path}; check the name")
-    if path.stat().st_size == 0:
-        raise ImageError(f"{path} is empty (0 bytes); save or copy it again")
-    if path.suffix.lower() not in SUFFIXES:
-        raise ImageError(f"{path} has the ending {path.suffix or '(none)'}; give one of {', '.join(SUFFIXES)}")
-
-
-@contextmanager
-def _tifffile_log() -> Iterator[list[str]]:
-    """Collect what tifffile logs instead of printing it."""
-    lines: list[str] = []
-
-    def collect(record: logging.LogRecord) -> bool:
-        lines.append(record.getMessage())
-        return False
-
-    logger = logging.getLogger("tifffile")
-    logger.addFilter(collect)
-    try:
-        yield lines
-    finally:
-        logger.removeFilter(collect)
-
-
-def _decode_tiff(path: Path) -> tuple[Pixels, str, Calibration | None]:
-    import tifffile
-
-    with _tifffile_log() as log, tifffile.TiffFile(path) as tif:
-        if not tif.series:
-            raise ValueError("it holds no image")
-        series = tif.series[0]
-        size = path.stat().st_size
-        ends = [0 if series.dataoffset is None else series.dataoffset + series.nbytes]
-        for page in series.pages:
-            if page is not None:
-                ends += [offset + count for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True)]
-        if max(ends) > size or any(_LOST.search(line) for line in log):
-            raise ValueError(f"it is truncated at {size} bytes")
-        return np.asarray(series.asarray()), series.axes, tiff_calibration(tif)
-
-
-def _decode_png(path: Path, *, palette_indices: bool) -> tuple[Pixels, str, Calibration | None]:
-    # This class and not Image.open, which takes images of more than 89 megapixels for an attack.
-    from PIL.PngImagePlugin import PngImageFile
-
-    with path.open("rb") as file:
-        bit_depth, colour_type = file.read(26)[24:26]
-    if bit_depth == 16 and colour_type != 0:
-        raise ImageError(f"{path} has several channels of 16 bits; save one channel as a gray image")
-    with PngImageFile(path) as png:
-        array = np.asarray(png)
-        if png.mode == "P":
-            array = _paletted(array, np.array(png.getpalette("RGB"), np.uint8), indices=palette_indices)
-    if array.dtype == np.int32:  # 16-bit gray in older Pillows
-        array = array.astype(np.uint16)
-    return array, "YX" if array.ndim == 2 else "YXS", None
-
-
-def _paletted(indices_of_pixels: Pixels, palette: Pixels, *, indices: bool) -> Pixels:
-    """Return gray values for a palette of grays, else the colours, or the `indices` themselves."""
-    colours = palette.reshape(-1, 3)
-    if not np.ptp(colours, axis=1).any():
-        return np.asarray(colours[:, 0][indices_of_pixels])
-    return indices_of_pixels if indices else np.asarray(colours[indices_of_pixels])
-
-
-def _squeezed(array: Pixels, axes: str) -> tuple[Pixels, str]:
-    """Drop axes of length 1 except Y and X, and bring the samples of a pixel (S) to the end."""
-    keep = [i for i, axis in enumerate(axes) if axis in "YX" or array.shape[i] > 1]
-    array = array.reshape([array.shape[i] for i in keep])
-    axes = "".join(axes[i] for i in keep)
-    if axes.count("S") == 1 and not axes.endswith("S"):
-        array = np.moveaxis(array, axes.index("S"), -1)
-        axes = axes.replace("S", "") + "S"
-    return array, axes
-
-
-def _one_plane(array: Pixels, axes: str, *, path: Path, plane: int | None) -> tuple[Pixels, list[str]]:
-    """Reduce to (Y, X), or (Y, X, S) for colour; choose the plane of a stack."""
-    extra = [axis for axis in axes if axis not in "YXS"]
+def _chosen(stored: Stored, *, path: Path, plane: int | None) -> tuple[int | None, list[str]]:
+    """Return the index of the plane to read, None for all of the file, and what to tell of it."""
+    extra = [axis for axis in stored.axes if axis not in "YXS"]
     if len(extra) > 1:
-        raise ImageError(f"{path} has {_describe(array, axes)}; save the stack that you want as a file of its own")
-    planes = array.shape[0] if extra else 1
+        raise ImageError(f"{path} has {stored.described()}; save the stack that you want as a file of its own")
+    planes = stored.shape[0] if extra else 1
     if extra and plane is None:
         raise ImageError(f"{path} is a stack of {planes} planes; choose one with --plane 1 to {planes}")
     if plane is not None and not 1 <= plane <= planes:
         remedy = f"choose 1 to {planes}" if planes > 1 else "it has one only: leave --plane out"
         raise ImageError(f"{path} has no plane {plane}; {remedy}")
     if extra and plane is not None:
-        return array[plane - 1], [f"plane {plane} of {planes}"]
-    return array, []
+        return plane - 1, [f"plane {plane} of {planes}"]
+    return None, []
 
 
 def _to_imagej_type(array: Pixels, path: Path) -> tuple[Pixels, list[str]]:
@@ -395,38 +294,36 @@ def _to_imagej_type(array: Pixels, path: Path) -> tuple[Pixels, list[str]]:
         if array.dtype != np.uint8 or channels > 4:
             raise ImageError(f"{path} has {channels} channels of {array.dtype}; save one channel as a gray image")
         left_out = " (alpha channel left out)" if channels == 4 else ""
-        return rgb_to_gray(array[..., :3]), [f"RGB converted to 8-bit gray, the mean of the channels{left_out}"]
-    if array.dtype in (np.uint8, np.uint16, np.float32):
+        gray = np.empty(array.shape[:2], np.uint8)
+        for rows in row_bands(array.shape):
+            gray[rows] = rgb_to_gray(array[rows][..., :3])
+        return gray, [f"RGB converted to 8-bit gray, the mean of the channels{left_out}"]
+    if array.dtype in _IMAGEJ_TYPES:
         return np.ascontiguousarray(array), []
     if array.dtype == np.bool_:
-        return array.astype(np.uint8) * np.uint8(255), ["1-bit image read as 0 and 255"]
+        return np.multiply(array, np.uint8(255), dtype=np.uint8), ["1-bit image read as 0 and 255"]
     if array.dtype.kind in "ui" and int(array.min()) >= 0 and int(array.max()) <= np.iinfo(np.uint16).max:
-        return array.astype(np.uint16), [f"{array.dtype} read as 16-bit"]
-    if float(np.abs(array).max()) > float(np.finfo(np.float32).max):
+        return array.astype(np.uint16), [f"{array.dtype.name} read as 16-bit"]
+    if max(-float(array.min()), float(array.max())) > float(np.finfo(np.float32).max):
         raise ImageError(f"{path} has values beyond what 32-bit pixels hold; scale it down first")
-    return array.astype(np.float32), [] if array.dtype == np.float16 else [f"{array.dtype} read as 32-bit"]
+    return array.astype(np.float32), [] if array.dtype == np.float16 else [f"{array.dtype.name} read as 32-bit"]
 
 
-def _split_binary(labels: Labels, highest: int) -> tuple[Labels, tuple[str, ...]]:
-    from scipy import ndimage
-    from skimage import measure
-
-    if highest > 0 and not ((labels != 0) & (labels != highest)).any():
-        components, count = ndimage.label(labels)
-        return components.astype(np.int32), (
-            f"binary image split into {count} connected component{'s' * (count != 1)}",
-        )
-    pieces = measure.label(labels, connectivity=2)
-    run_starts = labels[:, 1:][labels[:, 1:] != labels[:, :-1]]
-    n_labels = int(np.count_nonzero(np.unique(np.concatenate([labels[:, 0], run_starts]))))
-    n_pieces = int(pieces.max())
-    if n_pieces > n_labels:
-        lie = "1 label lies" if n_labels == 1 else f"{n_labels} labels lie"
-        return labels, (f"{lie} in {n_pieces} pieces: some nuclei are not in one piece",)
-    return labels, ()
+def _as_int32(array: Pixels) -> Labels:
+    """Convert values that fit; where the array is our own and of 4 bytes, in its own memory."""
+    if array.dtype.itemsize != 4 or not array.dtype.isnative or not array.flags.writeable:
+        return np.asarray(array.astype(np.int32))
+    labels: Labels = array.view(np.int32)
+    if array.dtype.kind == "f":
+        for rows in row_bands(array.shape):
+            labels[rows] = array[rows].astype(np.int32)
+    return labels
 
 
-def _write_imagej_tiff(path: Path, pixels: Pixels, calibration: Calibration | None, extra: dict[str, Any]) -> None:
+def _write_imagej_tiff(
+    path: Path, pixels: Pixels, dtype: np.dtype[Any], calibration: Calibration | None, extra: dict[str, Any]
+) -> None:
+    """Write `pixels` as `dtype`: first a TIFF without them, then them, in bands."""
     import tifffile
 
     metadata: dict[str, Any] = {"axes": "YX", **extra}
@@ -434,14 +331,17 @@ def _write_imagej_tiff(path: Path, pixels: Pixels, calibration: Calibration | No
     if calibration is not None:
         metadata["unit"] = escaped(calibration.unit)
         resolution = (1.0 / calibration.pixel_width, 1.0 / calibration.pixel_height)
+    nbytes = pixels.size * dtype.itemsize
+    if nbytes > _LARGEST_TIFF_BYTES:
+        size = f"{pixels.shape[1]} x {pixels.shape[0]} {8 * dtype.itemsize}-bit pixels"
+        raise ImageError(f"cannot write {path}: {size} are {nbytes / 1e9:.1f} GB, ImageJ opens 4.2; cut the image up")
     with replacing(path) as temporary:
-        tifffile.imwrite(temporary, pixels, imagej=True, resolution=resolution, metadata=metadata)
-
-
-def _describe(array: Pixels, axes: str) -> str:
-    return f"{len(axes)} dimensions ({' x '.join(f'{n} {a}' for n, a in zip(array.shape, axes, strict=True))})"
-
-
-def _one_line(error: Exception) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0].rstrip(".") if text else type(error).__name__
+        place: Any = tifffile.imwrite(
+            temporary, shape=pixels.shape, dtype=dtype, imagej=True, resolution=resolution, metadata=metadata,
+            returnoffset=True,
+        )  # fmt: skip
+        with temporary.open("r+b") as file:
+            stored = dtype.newbyteorder("big" if file.read(2) == b"MM" else "little")
+            file.seek(place[0])
+            for rows in row_bands(pixels.shape):
+                file.write(np.ascontiguousarray(pixels[rows], stored).data)

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from stormseg_ij.errors import ImageError
 from stormseg_ij.files import replacing
 from stormseg_ij.image import Image, Labels, Pixels
-from stormseg_ij.outlines import Integers, Outlines, trace
+from stormseg_ij.outlines import Outlines, trace_window
+from stormseg_ij.regions import Integers, Window, windows
 from stormseg_ij.rois import roi_name
 
 Table: TypeAlias = dict[str, NDArray[Any]]
@@ -25,6 +26,8 @@ COLUMNS = (
     "FeretX", "FeretY", "FeretAngle", "MinFeret", "AR", "Round", "Solidity", "area_px",
 )  # fmt: skip
 """Columns of every table, in ImageJ's order; `measure` adds ``score`` where there are scores."""
+
+_ROWS = 10_000  # of a table written together
 
 
 def measure(labels: Labels, image: Image, *, scores: Mapping[int, float] | None = None) -> Table:
@@ -61,12 +64,21 @@ def measure(labels: Labels, image: Image, *, scores: Mapping[int, float] | None 
     """
     if labels.shape != image.shape:
         raise ImageError(f"labels are {labels.shape}, the image {image.name} is {image.shape} (Y, X); give a pair")
-    outlines = trace(labels)
     calibration = image.calibration
     pixel = (1.0, 1.0) if calibration is None else (calibration.pixel_width, calibration.pixel_height)
+    nothing = Window(slice(0, 0), slice(0, 0), np.zeros(0, np.int64))
+    traced = (trace_window(labels, window) for window in list(windows(labels)) or [nothing])
+    table = _joined([_measured(labels, image.pixels, outlines, pixel) for outlines in traced])
+    if scores is not None:
+        table["score"] = np.array([scores.get(label, np.nan) for label in table["Label"].tolist()], np.float64)
+    return table
+
+
+def _measured(labels: Labels, pixels: Pixels, outlines: Outlines, pixel: tuple[float, float]) -> Table:
+    """Measure the nuclei of some outlines; `pixel` is its width and height."""
     table = _places(outlines, pixel)
     table |= _ellipses(outlines, pixel, table["area_px"])
-    table |= _grays(labels, image.pixels, outlines, pixel, table)
+    table |= _grays(labels, pixels, outlines, pixel, table)
     table |= _ferets(outlines, pixel, table["area_px"])
     table["Perim."] = _perimeters(outlines, pixel)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -75,10 +87,14 @@ def measure(labels: Labels, image: Image, *, scores: Mapping[int, float] | None 
         table["Round"] = 4.0 * table["Area"] / (np.pi * table["Major"] ** 2)
     table["ROI"] = np.array([roi_name(label) for label in outlines.labels.tolist()], np.str_)
     table["Label"] = outlines.labels
-    ordered = {name: table[name] for name in COLUMNS}
-    if scores is not None:
-        ordered["score"] = np.array([scores.get(label, np.nan) for label in outlines.labels.tolist()], np.float64)
-    return ordered
+    return {name: table[name] for name in COLUMNS}
+
+
+def _joined(tables: list[Table]) -> Table:
+    """Join tables with the same columns to one with ascending labels."""
+    joined = {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
+    order = np.argsort(joined["Label"])
+    return {name: column[order] for name, column in joined.items()}
 
 
 def write_csv(path: str | Path, table: Table) -> None:
@@ -95,11 +111,12 @@ def write_csv(path: str | Path, table: Table) -> None:
     ImageError
         If the folder cannot be written to.
     """
-    columns = [[_text(value) for value in column.tolist()] for column in table.values()]
     with replacing(Path(path)) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(table)
-        writer.writerows(zip(*columns, strict=True))
+        for start in range(0, max((len(column) for column in table.values()), default=0), _ROWS):
+            columns = [map(_text, column[start : start + _ROWS].tolist()) for column in table.values()]
+            writer.writerows(zip(*columns, strict=True))
 
 
 def _text(value: str | float) -> str:

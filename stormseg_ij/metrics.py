@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stormseg_ij.errors import ImageError
-from stormseg_ij.image import SUFFIXES, Labels, Pixels, read_labels
+from stormseg_ij.image import SUFFIXES, Pixels
+from stormseg_ij.mapped import open_labels
 from stormseg_ij.overlap import Integers, Overlap, find_overlap
 from stormseg_ij.rois import SUFFIXES as ROI_SUFFIXES
 from stormseg_ij.rois import read_rois, rois_to_labels
@@ -21,6 +22,9 @@ Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 CAICEDO_THRESHOLDS = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9)
+CURVE_THRESHOLDS = (*CAICEDO_THRESHOLDS, 0.95)
+PARTNER_IOU = 0.1
+"""From more overlap than this on, nuclei are partners: Caicedo's limit for splits and merges."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,38 @@ class Score:
     n_true: int
     n_pred: int
     n_matched: int
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """All that one overlap of two label images tells.
+
+    Attributes
+    ----------
+    score : Score
+    curve : tuple of float
+        F1 at each IoU of `CURVE_THRESHOLDS`.
+    found, missed : ndarray of int
+        Labels of the true nuclei that a predicted one matches, and of all others; ascending.
+    hits, false : ndarray of int
+        Labels of the predicted nuclei that match a true one, and of all others; ascending.
+    splits, merges : int
+        True nuclei with several predicted partners, and predicted ones with several true partners: see `compare`.
+    """
+
+    score: Score
+    curve: tuple[float, ...]
+    found: Integers
+    missed: Integers
+    hits: Integers
+    false: Integers
+    splits: int
+    merges: int
+
+    @property
+    def mean_f1(self) -> float:
+        """Mean F1 over `CURVE_THRESHOLDS`."""
+        return float(np.mean(self.curve))
 
 
 def score(pred: Pixels, truth: Pixels, *, iou: float = 0.7, name: str = "") -> Score:
@@ -91,14 +127,55 @@ def score(pred: Pixels, truth: Pixels, *, iou: float = 0.7, name: str = "") -> S
     """
     threshold = EvaluateSettings(iou=iou).iou
     overlap = find_overlap(pred, truth, name)
+    return _score(overlap, overlap.pairs[_matches(overlap, threshold)], pred, truth, name)
+
+
+def compare(pred: Pixels, truth: Pixels, *, iou: float = 0.7, name: str = "") -> Agreement:
+    """Compare one label image with the truth: its score, F1 over thresholds, which nuclei match, splits and merges.
+
+    A true and a predicted nucleus are partners if their IoU is greater than 0.1. A true nucleus with several partners
+    is split; a predicted one with several partners is a merge of them.
+
+    Parameters
+    ----------
+    pred, truth, iou, name
+        As in `score`.
+
+    Returns
+    -------
+    Agreement
+
+    Raises
+    ------
+    ImageError, SettingsError
+        As `score`.
+
+    References
+    ----------
+    Caicedo et al. 2019, Cytometry A 95:952, "Evaluation metrics" (splits and merges).
+
+    Examples
+    --------
+    >>> agreement = compare(np.array([[7, 7, 8, 8, 0, 9]]), np.array([[1, 1, 1, 1, 1, 0]]))
+    >>> agreement.splits, agreement.merges, agreement.missed.tolist(), agreement.false.tolist()
+    (1, 0, [1], [7, 8, 9])
+    """
+    threshold = EvaluateSettings(iou=iou).iou
+    overlap = find_overlap(pred, truth, name)
     matched = overlap.pairs[_matches(overlap, threshold)]
-    distances = []
-    for i, j in matched.tolist():
-        top, left = np.minimum(overlap.true.boxes[i, :2], overlap.pred.boxes[j, :2])
-        bottom, right = np.maximum(overlap.true.boxes[i, 2:], overlap.pred.boxes[j, 2:])
-        window = np.s_[top:bottom, left:right]
-        distances.append(_hausdorff(truth[window] == overlap.true.ids[i], pred[window] == overlap.pred.ids[j]))
-    return _from_counts(name, len(overlap.true.ids), len(overlap.pred.ids), len(matched), _mean(distances))
+    is_found, is_hit = np.zeros(len(overlap.true.ids), bool), np.zeros(len(overlap.pred.ids), bool)
+    is_found[matched[:, 0]] = is_hit[matched[:, 1]] = True
+    partners = overlap.pairs[overlap.iou > PARTNER_IOU]
+    return Agreement(
+        score=_score(overlap, matched, pred, truth, name),
+        curve=tuple(_f1(overlap, at) for at in CURVE_THRESHOLDS),
+        found=overlap.true.ids[is_found],
+        missed=overlap.true.ids[~is_found],
+        hits=overlap.pred.ids[is_hit],
+        false=overlap.pred.ids[~is_hit],
+        splits=int(np.count_nonzero(np.bincount(partners[:, 0]) > 1)),
+        merges=int(np.count_nonzero(np.bincount(partners[:, 1]) > 1)),
+    )
 
 
 def f1_curve(pred: Pixels, truth: Pixels, thresholds: Sequence[float] = CAICEDO_THRESHOLDS) -> list[float]:
@@ -110,8 +187,7 @@ def f1_curve(pred: Pixels, truth: Pixels, thresholds: Sequence[float] = CAICEDO_
     [1.0, 0.0]
     """
     overlap = find_overlap(pred, truth, "")
-    n_true, n_pred = len(overlap.true.ids), len(overlap.pred.ids)
-    return [_from_counts("", n_true, n_pred, len(_matches(overlap, at)), None).f1 for at in thresholds]
+    return [_f1(overlap, at) for at in thresholds]
 
 
 def summarize(scores: Iterable[Score]) -> dict[str, Any]:
@@ -178,9 +254,9 @@ def evaluate(pred: str | Path, truth: str | Path, *, iou: float = 0.7) -> dict[s
         folder, other = (pred, truth) if pred.is_dir() else (truth, pred)
         raise ImageError(f"{folder} is a folder and {other} is none; give two files or two folders")
     if pred.is_dir():
-        pairs, missing = _partners(_label_files(pred), _label_files(truth), pred, truth)
+        pairs, missing = _partners(label_files(pred), label_files(truth), pred, truth)
     else:
-        pairs, missing = {_bare_name(truth): (pred, truth)}, []
+        pairs, missing = {bare_name(truth): (pred, truth)}, []
     scores, notes = [], []
     for name, (pred_file, true_file) in pairs.items():
         pred_labels, true_labels, remarks = _read_pair(pred_file, true_file)
@@ -207,6 +283,22 @@ def _matches(overlap: Overlap, threshold: float) -> Integers:
     rows, columns = min_weight_full_bipartite_matching(coo_array((costs, (rows, columns))).tocsr())
     real = columns < len(pred)
     return above[np.searchsorted(i * len(pred) + j, rows[real] * len(pred) + columns[real])]
+
+
+def _f1(overlap: Overlap, threshold: float) -> float:
+    n_true, n_pred = len(overlap.true.ids), len(overlap.pred.ids)
+    return _from_counts("", n_true, n_pred, len(_matches(overlap, threshold)), None).f1
+
+
+def _score(overlap: Overlap, matched: Integers, pred: Pixels, truth: Pixels, name: str) -> Score:
+    """Score pairs of indices that match, shape (n, 2)."""
+    distances = []
+    for i, j in matched.tolist():
+        top, left = np.minimum(overlap.true.boxes[i, :2], overlap.pred.boxes[j, :2])
+        bottom, right = np.maximum(overlap.true.boxes[i, 2:], overlap.pred.boxes[j, 2:])
+        window = np.s_[top:bottom, left:right]
+        distances.append(_hausdorff(truth[window] == overlap.true.ids[i], pred[window] == overlap.pred.ids[j]))
+    return _from_counts(name, len(overlap.true.ids), len(overlap.pred.ids), len(matched), _mean(distances))
 
 
 def _hausdorff(a: Mask, b: Mask) -> float:
@@ -276,7 +368,8 @@ def _from_counts(name: str, n_true: int, n_pred: int, n_matched: int, hausdorff_
     )
 
 
-def _bare_name(path: Path) -> str:
+def bare_name(path: Path) -> str:
+    """Return the name by which partners find each other: without suffix, and without ``_labels`` or ``_rois``."""
     return path.stem.removesuffix("_labels").removesuffix("_rois")
 
 
@@ -284,15 +377,23 @@ def _holds_rois(path: Path) -> bool:
     return path.suffix.lower() in ROI_SUFFIXES
 
 
-def _label_files(folder: Path) -> dict[str, Path]:
-    """Choose the files in a folder that hold labels, by name."""
+def label_files(folder: Path) -> dict[str, Path]:
+    """Choose the files in a folder that hold labels, by `bare_name`, as `evaluate` does.
+
+    Raises
+    ------
+    ImageError
+        If there is no such file, or a name stands for several, or it is no folder that can be read.
+    """
+    if not folder.is_dir():
+        raise ImageError(f"{folder} is no folder; give the folder that holds the label images or ROI files")
     files = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in SUFFIXES or _holds_rois(path)]
     files = [path for path in files if not path.name.startswith(".") and not path.stem.endswith("_overlay")]
-    marked = [path for path in files if path.stem != _bare_name(path)]
+    marked = [path for path in files if path.stem != bare_name(path)]
     chosen: dict[str, Path] = {}
     # Beside a ROI file, an image is preferred if its name says that it holds labels; else it is the microscope's.
     for path in sorted(marked or files, key=lambda path: _holds_rois(path) == bool(marked)):
-        rival = chosen.setdefault(_bare_name(path), path)
+        rival = chosen.setdefault(bare_name(path), path)
         if rival != path and _holds_rois(rival) == _holds_rois(path):
             raise ImageError(f"{folder} has two files for one image, {rival.name} and {path.name}; keep one")
     if not chosen:
@@ -314,15 +415,26 @@ def _partners(
     return pairs, [str(path) for path in lonely]
 
 
-def _read_pair(pred: Path, truth: Path) -> tuple[Labels, Labels, list[str]]:
+def read_as_labels(path: Path, shape: tuple[int, int]) -> tuple[Pixels, tuple[str, ...]]:
+    """Read a label image as `open_labels` does, or paint a ROI file as a label image of this shape (Y, X).
+
+    Raises
+    ------
+    ImageError
+        If it cannot be read.
+    """
+    return rois_to_labels(read_rois(path), shape) if _holds_rois(path) else open_labels(path)
+
+
+def _read_pair(pred: Path, truth: Path) -> tuple[Pixels, Pixels, list[str]]:
     """Read two files as label images; a ROI file takes the shape of the other one."""
-    rois = {path: read_rois(path) for path in (pred, truth) if _holds_rois(path)}
-    labels = {path: read_labels(path) for path in (pred, truth) if path not in rois}
+    labels = {path: open_labels(path) for path in (pred, truth) if not _holds_rois(path)}
     if labels:
-        shape = next(iter(labels.values()))[0].shape
+        height, width = next(iter(labels.values()))[0].shape
     else:  # two ROI files: any shape that holds all
-        everything = [roi for some in rois.values() for roi in some]
-        shape = max((roi.bottom for roi in everything), default=1), max((roi.right for roi in everything), default=1)
-    labels |= {path: rois_to_labels(some, shape) for path, some in rois.items()}
+        everything = [roi for path in (pred, truth) for roi in read_rois(path)]
+        height = max((roi.bottom for roi in everything), default=1)
+        width = max((roi.right for roi in everything), default=1)
+    labels |= {path: read_as_labels(path, (height, width)) for path in (pred, truth) if _holds_rois(path)}
     notes = [f"{path}: {note}" for path in (pred, truth) for note in labels[path][1]]
     return labels[pred][0], labels[truth][0], notes

@@ -7,13 +7,14 @@ along pixel edges with the object at the right-hand side: clockwise around an ob
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stormseg_ij.image import Labels
+from stormseg_ij.regions import Window, kept_only
 
 Mask: TypeAlias = NDArray[np.bool_]
 Integers: TypeAlias = NDArray[np.int64]
@@ -73,13 +74,15 @@ class Outlines:
         return np.stack(sides, axis=1)
 
 
-def trace(labels: Labels) -> Outlines:
+def trace(labels: Labels, *, only: Integers | None = None) -> Outlines:
     """Trace the outlines of all labels at once, in time linear in pixels and corners.
 
     Parameters
     ----------
     labels : ndarray of int, shape (Y, X)
         0 is background.
+    only : ndarray of int64, optional
+        Take all other labels for background; ascending.
 
     Returns
     -------
@@ -96,7 +99,7 @@ def trace(labels: Labels) -> Outlines:
     [(3, 1), (2, 1), (2, 2), (1, 2), (1, 0), (3, 0)]
     """
     height, width = labels.shape
-    label, place, code, passing = _corners(labels)
+    label, place, code, passing = _corners(labels, only)
     names, owner = np.unique(label, return_inverse=True)
     by_row = np.argsort((owner * ((height + 1) * (width + 1)) + place) * 2 + _FIRST_ON_ROW[code, passing])
     owner, place, code, passing = owner[by_row], place[by_row], code[by_row], passing[by_row]
@@ -118,7 +121,19 @@ def trace(labels: Labels) -> Outlines:
     )
 
 
-def _corners(labels: Labels) -> tuple[Labels, Integers, Flags, Flags]:
+def trace_window(labels: Labels, window: Window) -> Outlines:
+    """Trace the nuclei of a window of a label image; corners are counted from the image's upper left one.
+
+    >>> outlines = trace_window(np.array([[0, 7, 4]], np.int32), Window(slice(0, 1), slice(1, 3), np.array([4])))
+    >>> outlines.labels.tolist(), outlines.boxes.tolist()
+    ([4], [[2, 0, 3, 1]])
+    """
+    traced = trace(labels[window.rows, window.columns], only=window.labels)
+    x, y = traced.x + np.int32(window.columns.start), traced.y + np.int32(window.rows.start)
+    return replace(traced, x=x, y=y)
+
+
+def _corners(labels: Labels, only: Integers | None) -> tuple[Labels, Integers, Flags, Flags]:
     """Find where outlines turn: label, place, which of the four pixels are the label's, and which pass it is.
 
     A place is y * (X + 1) + x.
@@ -132,7 +147,8 @@ def _corners(labels: Labels) -> tuple[Labels, Integers, Flags, Flags]:
         pixels = window[: bottom - top + 1]  # rows top - 1 to bottom - 1 of the image, in a frame of background
         first, last = max(top - 1, 0), min(bottom, height)
         pixels[[0, -1]] = 0
-        pixels[first - top + 1 : last - top + 1, 1:-1] = labels[first:last]
+        part = labels[first:last]
+        pixels[first - top + 1 : last - top + 1, 1:-1] = part if only is None else kept_only(part, only)
         across = pixels[:, 1:] != pixels[:, :-1]
         down = pixels[1:] != pixels[:-1]
         turning = np.flatnonzero((across[1:] | across[:-1]) & (down[:, 1:] | down[:, :-1]))

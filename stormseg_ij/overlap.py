@@ -111,6 +111,34 @@ def find_overlap(pred: Pixels, truth: Pixels, name: str = "") -> Overlap:
     return Overlap(true_nuclei, pred_nuclei, pairs, shared / union)
 
 
+def find_nuclei(labels: Pixels, name: str = "") -> Nuclei:
+    """Find the nuclei of one label image, with their labels as they are.
+
+    Parameters
+    ----------
+    labels : ndarray of int, shape (Y, X)
+        0 is background; values need not be contiguous.
+    name : str
+        Of the image, for errors.
+
+    Returns
+    -------
+    Nuclei
+
+    Raises
+    ------
+    ImageError
+        If it is not 2-D and of integers, or has negative values.
+
+    Examples
+    --------
+    >>> nuclei = find_nuclei(np.array([[0, 7, 7], [2, 7, 0]]))
+    >>> nuclei.ids.tolist(), nuclei.areas.tolist(), nuclei.boxes.tolist()
+    ([2, 7], [1, 3], [[1, 0, 2, 1], [0, 1, 2, 3]])
+    """
+    return find_overlap(labels, labels, name).true
+
+
 def _runs(pred: Pixels, truth: Pixels) -> _Runs:
     height, width = truth.shape
     step = max(1, _PIXELS_AT_ONCE // max(1, width))

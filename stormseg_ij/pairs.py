@@ -26,7 +26,7 @@ def box_pairs(boxes: NDArray[Any]) -> NDArray[np.int64]:
     Examples
     --------
     >>> box_pairs(np.array([[0, 0, 9, 9], [20, 0, 29, 9], [9, 9, 20, 20]])).tolist()
-    [[0, 2]]
+    [[0, 2], [1, 2]]
     """
     count = len(boxes)
     order = np.argsort(boxes[:, 0], kind="stable")

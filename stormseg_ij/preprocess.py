@@ -2,32 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from stormseg_ij.bands import BAND_PIXELS, Bands
 from stormseg_ij.errors import SettingsError
-from stormseg_ij.image import Image
+from stormseg_ij.image import Image, Pixels
 from stormseg_ij.settings import PreprocessSettings
 
 if TYPE_CHECKING:
     from stormseg_ij.bridge import ImageJ
 
+LARGE_PIXELS = 32_000_000
+"""Images of more pixels, before or after resizing, go through ImageJ in bands."""
+
 _MOST_PIXELS = 2**31 - 1
 
 
-def preprocess(image: Image, settings: PreprocessSettings, ij: ImageJ) -> Image:
+def preprocess(
+    image: Image, settings: PreprocessSettings, ij: ImageJ, *, progress: Callable[[float], None] | None = None
+) -> Image:
     """Resize, blur and equalize an image with ImageJ's own commands; steps that are not asked for are left out.
+
+    An image of more than `LARGE_PIXELS` goes through ImageJ in bands (`bands.Bands`), so that Java never holds all of
+    it. The bytes are the same, except that for an image that is both enlarged and large, the interpolation is ImageJ's
+    formula, computed here.
 
     Parameters
     ----------
     image : Image
-        8-bit, 16-bit or 32-bit.
+        8-bit, 16-bit or 32-bit; its pixels may be memory-mapped and are not changed.
     settings : PreprocessSettings
         Size of the longer side and sigma of the blur in pixels of the resized image.
     ij : ImageJ
         Headless or with its window: the pixels are the same.
+    progress : callable, optional
+        Called now and then with the share of the work that is done, 0 to 1; what it raises ends the work.
 
     Returns
     -------
@@ -51,6 +64,20 @@ def preprocess(image: Image, settings: PreprocessSettings, ij: ImageJ) -> Image:
     if shape[0] * shape[1] > _MOST_PIXELS:
         raise SettingsError(f"--size {settings.size} makes {shape[1]} x {shape[0]} pixels; ImageJ holds {_MOST_PIXELS}")
     notes = image.notes
+    if settings.equalize and image.pixels.dtype == np.float32:
+        notes = (*notes, "32-bit image converted to 16-bit over its full range, to equalize it")
+    if max(image.pixels.size, shape[0] * shape[1]) > LARGE_PIXELS and min(image.shape) > 1:
+        pixels = Bands(ij, settings, progress).preprocess(image.pixels, shape)
+    else:
+        pixels = _at_once(image, shape, settings, ij)
+    if progress is not None:
+        progress(1.0)
+    scale = (image.scale[0] * shape[0] / image.shape[0], image.scale[1] * shape[1] / image.shape[1])
+    return replace(image.with_pixels(pixels, scale=scale), notes=notes)
+
+
+def _at_once(image: Image, shape: tuple[int, int], settings: PreprocessSettings, ij: ImageJ) -> Pixels:
+    """Give the whole image to ImageJ's commands."""
     imp = ij.to_imageplus(image)
     if shape != image.shape:
         ij.resize(imp, width=shape[1], height=shape[0])
@@ -59,11 +86,12 @@ def preprocess(image: Image, settings: PreprocessSettings, ij: ImageJ) -> Image:
     if settings.equalize:
         if image.pixels.dtype == np.float32:
             ij.to_16bit(imp)
-            notes = (*notes, "32-bit image converted to 16-bit over its full range, to equalize it")
         ij.equalize(imp)
-    scale = (image.scale[0] * shape[0] / image.shape[0], image.scale[1] * shape[1] / image.shape[1])
     pixels = ij.from_imageplus(imp).pixels
-    return replace(image.with_pixels(pixels, scale=scale), notes=notes)
+    if max(image.pixels.size, pixels.size) > BAND_PIXELS:
+        del imp
+        ij.free_memory()
+    return pixels
 
 
 def resized_shape(shape: tuple[int, int], size: int) -> tuple[int, int]:

@@ -1,44 +1,39 @@
 """Refine outlines: the label ends where the localizations end, not where a star-convex polygon does.
 
 The outline moves to where the image says that the nucleus ends, held by a spring to the old one: it stays where the
-image says nothing. All lengths are fractions of a diameter, the nucleus' own or the image's median, so that images with
-nuclei of any size are treated alike.
+image says nothing. What is decided where: `stormseg_ij.evidence` what is inside, `stormseg_ij.borders` whose it is, and
+here how an image of any size is treated in windows.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from stormseg_ij.borders import whole, with_borders
+from stormseg_ij.evidence import SEEN, Floats, Levels, OldOutlines, blur_rows, blurred_root, find_inside, grid
 from stormseg_ij.image import Labels
-from stormseg_ij.labels import largest_pieces
+from stormseg_ij.regions import Integers, Regions, find_regions, kept_only, replaced
 
-Floats = NDArray[np.float32]
-Fine = NDArray[np.float64]
-Mask = NDArray[np.bool_]
-
-# Lengths in diameters. Chosen on simulated images, never on real ones: half or double of any of them changes the mean
-# IoU of the nuclei found by about 0.01 at most. benchmarks/refine.py scores them on images that were not used for that.
-_BLUR = 0.015  # sigma of the first blur: below a rim's width, so that its outer edge stays where it is
-_WINDOW = 0.12  # sigma of the window in which inside and outside are compared: a nucleus may have a faint half
-_SMOOTH = 0.03  # sigma of the blur of the evidence: outlines as smooth as drawn ones
-_MOST = 2.0  # most that one place counts, in natural log of likelihood ratios: no cluster decides alone
-_REACH = 0.16  # how far the outline may move: evidence of `_MOST` overcomes the spring up to here
-_ROUNDS = 2  # inside and outside are compared again for the moved outline
-_BORDER_REACH = 0.12  # how far the border of two touching nuclei may move
-_BORDER_SPRING = 1.0  # a line without signal moves it that far, a fainter one less
-_BORDER_BLUR = 0.03  # sigma: a line is found by its length, not pixel by pixel
-_LEAST_CONTRAST = 0.1  # of that of the whole image: where inside and outside differ less, nothing is to be seen
-_PRIOR_WEIGHT = 0.02  # of the whole image's levels in windows that hold (nearly) only inside or outside
-_LEAST_AREA, _MOST_AREA = 0.5, 1.6  # of the old area; what leaves these limits has gone astray
-_TRUNCATE = 3.0  # where blurs end, in sigmas
-_COARSE = 1.2  # sigma in pixels of the grid on which windows are averaged: a coarse grid holds smooth means
+_ONE_WINDOW_PX = 1 << 23  # up to here an image is treated as a whole: some 85 bytes per pixel are held at once
+_CORE_PX = 1536  # side of what a window decides about
+_FINE_PX = 128  # median diameter on the coarser grid, at least
+_LARGEST_PX = 1024  # side of a nucleus, on that grid: a larger one keeps its outline
+_GROWTH = 0.2  # in diameters: no outline moves that far
+_ROWS_PX = 1 << 22  # pixels looked at together for the levels
 
 
-def refine(labels: Labels, pixels: NDArray[Any]) -> Labels:
+def refine(
+    labels: Labels,
+    pixels: NDArray[Any],
+    *,
+    out: Labels | None = None,
+    progress: Callable[[float], None] | None = None,
+) -> Labels:
     """Move outlines to where the localizations end, and borders of touching nuclei to the dark line between them.
 
     Inside and outside are compared in a window around each pixel: the log-likelihood ratio of two normal
@@ -52,6 +47,10 @@ def refine(labels: Labels, pixels: NDArray[Any]) -> Labels:
         0 is background, every other value one nucleus of one piece.
     pixels : ndarray, shape (Y, X)
         The original image, integer or float. Only differences count: neither factor nor offset matters.
+    out : ndarray of int32, shape (Y, X), optional
+        Takes the result; may be `labels` itself, which needs no second image.
+    progress : callable, optional
+        Is told after each window which part of the work is done, up to 1.0.
 
     Returns
     -------
@@ -63,6 +62,13 @@ def refine(labels: Labels, pixels: NDArray[Any]) -> Labels:
     ------
     ValueError
         If the shapes differ.
+
+    Notes
+    -----
+    An image of more than 8 million pixels is treated in windows, which see enough beyond their edges to give what the
+    whole image would. In it, nuclei of some 256 pixels and more are looked at on a coarser grid (about 130 to 250
+    points per median diameter; all blurs are wider than that), and a nucleus that is larger than a window keeps its
+    outline.
 
     References
     ----------
@@ -80,211 +86,210 @@ def refine(labels: Labels, pixels: NDArray[Any]) -> Labels:
     """
     if labels.shape != pixels.shape:
         raise ValueError(f"labels of shape {labels.shape} for an image of shape {pixels.shape}")
-    if not labels.any() or np.ptp(pixels) == 0:
-        return labels.copy()
-    old = _Outlines.of(labels)
-    blurred = _blurred(pixels, old)
-    windows = _Windows.of(blurred, old.typical)
-    inside = labels > 0
-    for _ in range(_ROUNDS):
-        evidence, level = windows.evidence(inside)
-        inside = evidence + (_MOST / _REACH) * old.depth > 0.0
-    return _whole(_with_borders(old, inside, blurred / level), labels)
-
-
-@dataclass(frozen=True)
-class _Outlines:
-    """The old outlines.
-
-    Attributes
-    ----------
-    owner : ndarray of int32
-        The nearest label of each pixel.
-    diameter : ndarray of float32
-        Of the owner, in pixels: that of the disc of equal area.
-    depth : ndarray of float32
-        Distance to the background, negative outside, in diameters.
-    typical : float
-        Median diameter.
-    """
-
-    owner: Labels
-    diameter: Floats
-    depth: Floats
-    typical: float
-
-    @classmethod
-    def of(cls, labels: Labels) -> _Outlines:
-        from scipy import ndimage
-
-        inside = labels > 0
-        each = np.sqrt(4.0 / np.pi * np.bincount(labels.ravel())).astype(np.float32)
-        present = each[1:][each[1:] > 0.0]
-        typical = float(np.median(present))
-        if inside.all():  # nothing to grow into, nothing to shrink from
-            return cls(labels, each[labels], np.ones(labels.shape, np.float32), typical)
-        edge = inside & ~ndimage.binary_erosion(inside, border_value=1)
-        away, nearest = ndimage.distance_transform_edt(~edge, return_indices=True)  # one transform for both sides
-        owner = np.where(inside, labels, labels[tuple(nearest)])
-        diameter = each[owner]
-        depth = np.where(inside, away + 0.5, 0.5 - away).astype(np.float32) / diameter
-        return cls(owner, diameter, depth, typical)
-
-
-def _blurred(pixels: NDArray[Any], old: _Outlines) -> Floats:
-    """Blur the square root, 1.0 on average in nuclei."""
-    from scipy import ndimage
-
-    root = np.sqrt(pixels.astype(np.float32) - np.float32(pixels.min()))
-    blurred = ndimage.gaussian_filter(root, _BLUR * old.typical, truncate=_TRUNCATE)
-    mean = float(blurred[old.depth > 0.0].mean(dtype=np.float64))
-    return np.asarray(blurred / (mean or 1.0), np.float32)
-
-
-@dataclass(frozen=True)
-class _Windows:
-    """Means of an image in a window around each pixel, on a grid of every `step`-th pixel."""
-
-    image: Floats
-    typical: float
-    step: int
-    mean: Fine
-    mean_square: Fine
-
-    @classmethod
-    def of(cls, image: Floats, typical: float) -> _Windows:
-        step = max(int(_WINDOW * typical / _COARSE), 1)
-        sigma = _WINDOW * typical / step
-        return cls(image, typical, step, _windowed(image, step, sigma), _windowed(image**2, step, sigma))
-
-    def evidence(self, inside: Mask) -> tuple[Floats, Floats]:
-        """Return the log-likelihood ratio of inside to outside at each pixel, and the level of the inside around it."""
-        from scipy import ndimage
-
-        sigma = _WINDOW * self.typical / self.step
-        kept = np.where(inside, self.image, np.float32(0.0))
-        weight, part = _windowed(inside, self.step, sigma), _windowed(kept, self.step, sigma)
-        total, count = float(kept.sum(dtype=np.float64)), int(inside.sum())
-        level_in = total / max(count, 1)
-        others = self.image.size - count
-        level_out = (float(self.image.sum(dtype=np.float64)) - total) / others if others else level_in
-        f = (part + _PRIOR_WEIGHT * level_in) / (weight + _PRIOR_WEIGHT)
-        b = (self.mean - part + _PRIOR_WEIGHT * level_out) / (1.0 - weight + _PRIOR_WEIGHT)
-        variance = np.maximum(self.mean_square - weight * f**2 - (1.0 - weight) * b**2, 0.0)
-        variance += (_LEAST_CONTRAST * (level_in - level_out)) ** 2
-        slope = np.where(f > b, (f - b) / np.maximum(variance, 1e-12), 0.0)
-        ratio = self._enlarged(slope) * (self.image - self._enlarged(0.5 * (f + b)))
-        np.clip(ratio, -_MOST, _MOST, out=ratio)
-        evidence = ndimage.gaussian_filter(ratio, _SMOOTH * self.typical, truncate=_TRUNCATE)
-        return evidence, self._enlarged(np.maximum(f, 1e-6))
-
-    def _enlarged(self, values: Fine) -> Floats:
-        return _enlarged(values, self.step, self.image.shape)
-
-
-def _windowed(values: NDArray[Any], step: int, sigma: float) -> Fine:
-    from scipy import ndimage
-
-    return np.asarray(ndimage.gaussian_filter(_reduced(values, step).astype(np.float64), sigma, truncate=_TRUNCATE))
-
-
-def _reduced(values: NDArray[Any], step: int) -> Floats:
-    """Average squares of `step` pixels; incomplete ones at the end are filled up with the last row and column.
-
-    >>> _reduced(np.array([[1, 3, 5]]), 2).tolist()
-    [[2.0, 5.0]]
-    """
-    sums = values.astype(np.float32)
-    for axis, side in enumerate(values.shape):
-        missing = [(0, 0), (0, 0)]
-        missing[axis] = (0, -side % step)
-        padded = np.pad(sums, missing, mode="edge") if missing[axis][1] else sums
-        sums = sum(
-            (padded[np.s_[k::step] if axis == 0 else np.s_[:, k::step]] for k in range(1, step)),
-            padded[np.s_[::step] if axis == 0 else np.s_[:, ::step]],
-        )
-    return np.asarray(sums / np.float32(step**2))
-
-
-def _enlarged(values: Fine, step: int, shape: tuple[int, ...]) -> Floats:
-    """Undo `_reduced`, linear between the centres of the squares.
-
-    >>> _enlarged(np.array([[0.0, 4.0]]), 2, (1, 4)).tolist()
-    [[0.0, 1.0, 3.0, 4.0]]
-    """
-    out = values.astype(np.float32)
-    for axis, side in enumerate(shape):
-        place = np.clip((np.arange(side) + 0.5) / step - 0.5, 0.0, out.shape[axis] - 1.0)
-        low = place.astype(np.intp)
-        high = np.minimum(low + 1, out.shape[axis] - 1)
-        part = (place - low).astype(np.float32).reshape((-1, 1) if axis == 0 else (1, -1))
-        below = out.take(low, axis)
-        out = below + part * (out.take(high, axis) - below)
+    if out is None:
+        out = labels.copy()
+    elif out is not labels:
+        out[:] = labels
+    regions = find_regions(out)
+    image = _Image.of(pixels, out, regions) if regions.labels.size else None
+    if image is None:
+        return out
+    rows = [[_everything(image)]] if out.size <= _ONE_WINDOW_PX else _windows(image)
+    count = sum(map(len, rows))
+    for done, (old, window) in enumerate(_with_old_labels(out, rows), start=1):
+        out[window.target] = _refined(old, window, image)
+        if progress is not None:
+            progress(done / count)
     return out
 
 
-def _with_borders(old: _Outlines, inside: Mask, relative: Floats) -> Labels:
-    """Give each pixel inside to a label: its owner, but along borders by a watershed on the image.
+@dataclass(frozen=True)
+class _Image:
+    """A whole image.
 
-    `relative` is the image, 1.0 at the level of the nuclei around.
+    Attributes
+    ----------
+    pixels : ndarray
+    regions : Regions
+        Of its labels.
+    diameters_px : ndarray of float32
+        Of these.
+    levels : Levels
+    factor : int
+        Pixels from point to point of the grid on which it is treated.
     """
-    from scipy import ndimage
-    from skimage import segmentation
 
-    labels = np.where(inside, old.owner, 0).astype(np.int32)
-    apart = np.zeros(labels.shape, bool)
-    apart[1:] |= old.owner[1:] != old.owner[:-1]
-    apart[:, 1:] |= old.owner[:, 1:] != old.owner[:, :-1]
-    apart[:-1] |= apart[1:]
-    apart[:, :-1] |= apart[:, 1:]
-    if not (apart & inside).any():
+    pixels: NDArray[Any]
+    regions: Regions
+    diameters_px: Floats
+    levels: Levels
+    factor: int
+
+    @classmethod
+    def of(cls, pixels: NDArray[Any], labels: Labels, regions: Regions) -> _Image | None:
+        """Look at some rows at a time; None if all pixels are equal."""
+        diameters = np.sqrt(4.0 / np.pi * regions.area_px).astype(np.float32)
+        typical = float(np.median(diameters))
+        factor = 1 if labels.size <= _ONE_WINDOW_PX else max(int(typical / _FINE_PX), 1)
+        rows = factor * max(_ROWS_PX // (factor * labels.shape[1]), 1)
+        starts = range(0, labels.shape[0], rows)
+        least = min(pixels[top : top + rows].min() for top in starts)
+        if all(pixels[top : top + rows].max() == least for top in starts):
+            return None
+        levels = Levels(typical, float(least), 1.0, 1.0)
+        margin = factor * -(-blur_rows(typical) // factor)
+        total, count = np.zeros(2), np.zeros(2)
+        for top in starts:
+            above = min(margin, top)
+            root = blurred_root(pixels[top - above : top + rows + margin], levels, factor)
+            inside = _sampled(labels[top : top + rows], factor) > 0
+            root = root[above // factor :][: len(inside)]
+            total += [root.sum(where=part, dtype=np.float64) for part in (inside, ~inside)]
+            count += [np.count_nonzero(inside), np.count_nonzero(~inside)]
+        inside_level, outside_level = total / np.maximum(count, 1)
+        inside_level = inside_level or 1.0
+        levels = Levels(typical, float(least), inside_level, outside_level if count[1] else inside_level)
+        return cls(pixels, regions, diameters, levels, factor)
+
+
+@dataclass(frozen=True)
+class _Window:
+    """A part of the image that is looked at to decide about another part inside it, both rows and columns."""
+
+    seen: tuple[slice, slice]
+    target: tuple[slice, slice]
+
+
+def _everything(image: _Image) -> _Window:
+    all_of_it = slice(0, image.pixels.shape[0]), slice(0, image.pixels.shape[1])
+    return _Window(all_of_it, all_of_it)
+
+
+def _windows(image: _Image) -> list[list[_Window]]:
+    """Cut up the image where nuclei are: rows of windows, from the top.
+
+    A window sees all of every nucleus that has to do with its core, and as far beyond the core as what decides about
+    a pixel may lie.
+    """
+    low, high = _grown(image)
+    fitting = ~_too_large(image)
+    unit = image.factor * grid(image.levels.typical_px / image.factor)
+    side = unit * max(_CORE_PX // unit, 1)
+    reach = SEEN * image.levels.typical_px + 2 * image.factor
+    size = np.array(image.pixels.shape)
+    rows: list[list[_Window]] = []
+    for top in range(0, image.pixels.shape[0], side):
+        rows.append([])
+        for left in range(0, image.pixels.shape[1], side):
+            first = np.array([top, left])
+            last = np.minimum(first + side, size)
+            touching = fitting & (low < last).all(axis=1) & (high > first).all(axis=1)
+            if not touching.any():
+                continue
+            least, most = low[touching].min(axis=0), high[touching].max(axis=0)
+            first, last = np.maximum(first, least), np.minimum(last, most)
+            begin = np.maximum(np.minimum(first - reach, least), 0) // unit * unit  # the grid is the whole image's
+            end = np.minimum(-(-np.maximum(last + reach, most) // unit) * unit, size)
+            rows[-1].append(_Window(_slices(begin, end), _slices(first, last)))
+    return [row for row in rows if row]
+
+
+def _slices(first: NDArray[Any], last: NDArray[Any]) -> tuple[slice, slice]:
+    return slice(int(first[0]), int(last[0])), slice(int(first[1]), int(last[1]))
+
+
+def _grown(image: _Image) -> tuple[Integers, Integers]:
+    """Return y, x of the first and past the last pixels that nuclei can have when they have grown."""
+    growth = np.ceil(_GROWTH * image.diameters_px).astype(np.int64)[:, np.newaxis] + 2 * image.factor
+    boxes = image.regions.boxes[:, [1, 0, 3, 2]]
+    size = np.array(image.pixels.shape)
+    return np.maximum(boxes[:, :2] - growth, 0), np.minimum(boxes[:, 2:] + growth, size)
+
+
+def _too_large(image: _Image) -> NDArray[np.bool_]:
+    """Tell which nuclei keep their outline."""
+    if image.pixels.size <= _ONE_WINDOW_PX:
+        return np.zeros(image.regions.labels.size, bool)
+    sides = image.regions.boxes[:, 2:] - image.regions.boxes[:, :2]
+    return np.asarray((sides > _LARGEST_PX * image.factor).any(axis=1))
+
+
+def _with_old_labels(labels: Labels, rows: list[list[_Window]]) -> Iterator[tuple[Labels, _Window]]:
+    """Yield the labels that each window sees as they were before any of them was changed.
+
+    A row's labels are copied before its windows change them, and as much of the rows above as later ones see is kept.
+    """
+    tops = [min(window.seen[0].start for window in row) for row in rows]
+    band, start, changed = labels[:0], 0, 0  # old labels, from which row on, and up to which row `labels` are new
+    for i, row in enumerate(rows):
+        top, bottom = min(tops[i:]), max(window.seen[0].stop for window in row)
+        band = np.concatenate([band[max(top - start, 0) : max(changed - start, 0)], labels[max(top, changed) : bottom]])
+        start, changed = top, max(window.target[0].stop for window in row)
+        for window in row:
+            seen, columns = window.seen
+            yield band[seen.start - start : seen.stop - start, columns], window
+
+
+def _refined(old: Labels, window: _Window, image: _Image) -> Labels:
+    """Refine the target of a window; `old` are the labels that it sees."""
+    (rows, columns), factor, boxes = window.seen, image.factor, image.regions.boxes
+    here = (boxes[:, 0] < columns.stop) & (boxes[:, 2] > columns.start)
+    here &= (boxes[:, 1] < rows.stop) & (boxes[:, 3] > rows.start)
+    present, kept = image.regions.labels[here], _too_large(image)[here]
+    table = np.append(0, present).astype(np.int32)
+    labels = replaced(_sampled(old, factor), present, np.arange(1, table.size))
+    if labels.any():
+        levels = image.levels
+        diameters = np.append(np.float32(1.0), image.diameters_px[here] / np.float32(factor))
+        outlines = OldOutlines.of(labels, diameters, levels.typical_px / factor)
+        root = blurred_root(image.pixels[rows, columns], levels, factor)
+        root /= np.float32(levels.inside)
+        inside, level = find_inside(root, labels, outlines, 1.0 - levels.outside / levels.inside)
+        root /= level
+        labels = whole(with_borders(outlines, inside, root), labels, np.append(False, kept))
+    own = tuple(
+        slice(part.start - seen.start, part.stop - seen.start)
+        for part, seen in zip(window.target, window.seen, strict=True)
+    )
+    if factor == 1:
+        return table[labels[own]]
+    found = np.bincount(labels.ravel(), minlength=table.size)[1:] > 0
+    labels[np.append(False, kept)[labels]] = 0
+    new = table[_enlarged(labels, factor, own)]
+    same = kept_only(old[own], present[kept | ~found])  # what is too large, and what the coarse grid does not see
+    return np.where(same > 0, same, new)
+
+
+def _sampled(labels: Labels, factor: int) -> Labels:
+    """Take the middle pixel of each square of `factor` pixels.
+
+    >>> _sampled(np.array([[1, 2, 3, 4]]), 3).tolist()
+    [[2, 4]]
+    """
+    if factor == 1:
         return labels
-    far = ndimage.distance_transform_edt(~apart).astype(np.float32) / (_BORDER_REACH * old.diameter)
-    contested = inside & (far < 1.0)
-    markers = np.where(contested, 0, labels)
-    area = ndimage.binary_dilation(contested, iterations=1) & inside
-    relative = ndimage.gaussian_filter(np.minimum(relative, 1.5), _BORDER_BLUR * old.typical, truncate=_TRUNCATE)
-    height = -relative - _BORDER_SPRING * np.minimum(far, 1.0)
-    flooded = segmentation.watershed(height, np.where(area, markers, 0), mask=area)
-    return np.where(area, flooded, labels).astype(np.int32)
+    rows, columns = (np.minimum(np.arange(factor // 2, side + factor // 2, factor), side - 1) for side in labels.shape)
+    return np.asarray(labels[rows[:, np.newaxis], columns])
 
 
-def _whole(labels: Labels, old: Labels) -> Labels:
-    """Make each label one piece without holes; take its old outline where the new one is far too small or large."""
-    count = int(old.max()) + 1
-    area = np.bincount(old.ravel(), minlength=count)
-    kept = np.zeros(count, bool)
-    while True:
-        labels = _filled(largest_pieces(np.where(kept[old], old, np.where(kept[labels], 0, labels)).astype(np.int32)))
-        new = np.bincount(labels.ravel(), minlength=count)
-        astray = ~kept & (area > 0) & ((new < _LEAST_AREA * area) | (new > _MOST_AREA * area))
-        astray[0] = False
-        if not astray.any():
-            return labels
-        kept |= astray
+def _enlarged(labels: Labels, factor: int, part: tuple[slice, ...]) -> Labels:
+    """Enlarge labels smoothly: of the four points around a pixel, the label with the largest linear weight wins.
 
+    `part` are the rows and columns of the enlarged image that are asked for.
 
-def _filled(labels: Labels) -> Labels:
-    """Fill background that a single label encloses.
-
-    >>> _filled(np.array([[1, 1, 1, 2], [1, 0, 1, 0], [1, 1, 1, 2]], np.int32)).tolist()
-    [[1, 1, 1, 2], [1, 1, 1, 0], [1, 1, 1, 2]]
+    >>> _enlarged(np.array([[1, 1], [1, 2]]), 4, (slice(2, 6), slice(2, 6))).tolist()
+    [[1, 1, 1, 1], [1, 1, 1, 1], [1, 1, 1, 2], [1, 1, 2, 2]]
     """
-    from scipy import ndimage
-
-    lakes, count = ndimage.label(labels == 0)
-    least, most = np.full(count + 1, np.iinfo(np.int32).max), np.full(count + 1, -1)
-    for rim in (lakes[0], lakes[-1], lakes[:, 0], lakes[:, -1]):
-        least[rim] = 0  # open to the border of the image
-    for one, two in (
-        (np.s_[1:], np.s_[:-1]),
-        (np.s_[:-1], np.s_[1:]),
-        (np.s_[:, 1:], np.s_[:, :-1]),
-        (np.s_[:, :-1], np.s_[:, 1:]),
-    ):
-        shore = (lakes[one] > 0) & (labels[two] > 0)
-        np.minimum.at(least, lakes[one][shore], labels[two][shore])
-        np.maximum.at(most, lakes[one][shore], labels[two][shore])
-    fill = np.where(least == most, most, 0)
-    fill[0] = 0
-    return np.where(labels > 0, labels, fill[lakes]).astype(np.int32)
+    low, high, weight = [], [], []
+    for span, side in zip(part, labels.shape, strict=True):
+        place = np.clip((np.arange(span.start, span.stop) + 0.5) / factor - 0.5, 0.0, side - 1.0)
+        low.append(place.astype(np.intp))
+        high.append(np.minimum(low[-1] + 1, side - 1))
+        weight.append(place - low[-1])
+    enlarged = np.empty([len(places) for places in low], labels.dtype)
+    for i, (above, below, down) in enumerate(zip(low[0], high[0], weight[0], strict=True)):
+        corners = np.stack([row[side] for row in (labels[above], labels[below]) for side in (low[1], high[1])])
+        votes = np.stack([v * h for v in (1.0 - down, down) for h in (1.0 - weight[1], weight[1])])
+        winner = ((corners[:, np.newaxis] == corners) * votes).sum(axis=1).argmax(axis=0)
+        enlarged[i] = np.take_along_axis(corners, winner[np.newaxis], axis=0)[0]
+    return enlarged

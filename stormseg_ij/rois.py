@@ -6,7 +6,7 @@ import re
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from stormseg_ij.errors import ImageError
 from stormseg_ij.files import replacing
 from stormseg_ij.image import Labels
-from stormseg_ij.outlines import Loop, Mask, fill, loops_to_path, path_to_loops, trace
+from stormseg_ij.outlines import Loop, Mask, Outlines, fill, loops_to_path, path_to_loops, trace_window
+from stormseg_ij.regions import Window, find_regions, windows
 
 if TYPE_CHECKING:
     from roifile import ImagejRoi
@@ -92,22 +93,51 @@ def labels_to_rois(
     >>> roi.name, roi.properties, roi.coordinates().tolist()
     ('nucleus_0003', {'image': 'cell'}, [[3, 2], [1, 2], [1, 1], [3, 1]])
     """
-    outlines = trace(labels)
-    if outlines.labels.size and outlines.labels[0] < 0:
-        raise ImageError(f"labels go down to {outlines.labels[0]}; give a label image with 0 and up")
-    corners = np.stack([outlines.x, outlines.y], axis=1)
-    starts, owners = outlines.loops.tolist(), outlines.owners.tolist()
+    return list(iterate_rois(labels, image_name=image_name, model=model, scores=scores, position=position))
+
+
+def iterate_rois(
+    labels: Labels,
+    *,
+    image_name: str = "",
+    model: str = "",
+    scores: Mapping[int, float] | None = None,
+    position: int = 0,
+) -> Iterator[ImagejRoi]:
+    """Make the ROIs of `labels_to_rois` one after the other, for images with more nuclei than fit into a list.
+
+    Parameters
+    ----------
+    labels, image_name, model, scores, position
+        As in `labels_to_rois`.
+
+    Returns
+    -------
+    iterator of roifile.ImagejRoi
+        In the order of labels. Where labels are numbered in reading order, only the outlines of a window of the image
+        are in memory, else (as plain arrays) those of all nuclei.
+
+    Raises
+    ------
+    ImageError
+        If a label is negative; before the first ROI is made.
+    """
+    regions = find_regions(labels)
+    if regions.labels.size and regions.labels[0] < 0:
+        raise ImageError(f"labels go down to {regions.labels[0]}; give a label image with 0 and up")
     common = _property("image", image_name) + _property("model", model)
-    rois = []
-    for i, (label, box) in enumerate(zip(outlines.labels.tolist(), outlines.boxes.tolist(), strict=True)):
-        bounds = [starts[loop] for loop in range(owners[i], owners[i + 1] + 1)]
-        roi = _roi([corners[a:b] for a, b in pairwise(bounds)], box)
+
+    def finished(outlines: Outlines, i: int) -> ImagejRoi:
+        label = int(outlines.labels[i])
+        starts = outlines.loops[outlines.owners[i] : outlines.owners[i + 1] + 1].tolist()
+        roi = _roi([np.stack([outlines.x[a:b], outlines.y[a:b]], axis=1) for a, b in pairwise(starts)])
         roi.name = roi_name(label)
         roi.position = position
         score = None if scores is None else scores.get(label)
         roi.props = common if score is None else common + _property("score", f"{score:.6g}")
-        rois.append(roi)
-    return rois
+        return roi
+
+    return (finished(outlines, i) for outlines, i in _by_label(labels, list(windows(labels, regions))))
 
 
 def rois_to_labels(rois: Iterable[ImagejRoi], shape: tuple[int, int]) -> tuple[Labels, tuple[str, ...]]:
@@ -137,7 +167,7 @@ def rois_to_labels(rois: Iterable[ImagejRoi], shape: tuple[int, int]) -> tuple[L
     return labels, tuple(notes)
 
 
-def write_rois(path: str | Path, rois: Iterable[ImagejRoi]) -> None:
+def write_rois(path: str | Path, rois: Iterable[ImagejRoi]) -> int:
     """Write ROIs as ImageJ's ROI Manager saves them, replacing `path` only once the file is complete.
 
     Parameters
@@ -145,29 +175,38 @@ def write_rois(path: str | Path, rois: Iterable[ImagejRoi]) -> None:
     path : str or Path
         ``.zip``, or ``.roi`` for a single ROI.
     rois : iterable of roifile.ImagejRoi
+        Into a ``.zip`` they go one after the other, as many as there are: from `iterate_rois`, they never are in
+        memory together.
+
+    Returns
+    -------
+    int
+        How many they were.
 
     Raises
     ------
     ImageError
         If the suffix is another one, ``.roi`` gets other than one ROI, or the folder cannot be written to.
     """
-    path, rois = Path(path), list(rois)
+    path = Path(path)
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         raise ImageError(f"cannot write ROIs to {path}; choose a name that ends in .zip, or .roi for a single ROI")
-    if suffix == ".roi" and len(rois) != 1:
-        raise ImageError(f"{path} can hold one ROI, not {len(rois)}; choose a name that ends in .zip")
-    with replacing(path) as temporary:
-        if suffix == ".roi":
-            temporary.write_bytes(rois[0].tobytes())
-            return
-        taken: set[str] = set()
-        with zipfile.ZipFile(temporary, "w") as archive:
-            for roi in rois:
-                # A fixed date: the same ROIs give the same bytes.
-                entry = zipfile.ZipInfo(f"{_entry_name(roi, taken)}.roi", (1980, 1, 1, 0, 0, 0))
-                entry.compress_type = zipfile.ZIP_DEFLATED
-                archive.writestr(entry, roi.tobytes(), compresslevel=1)  # as small as level 6, in less time
+    if suffix == ".roi":
+        only = list(rois)
+        if len(only) != 1:
+            raise ImageError(f"{path} can hold one ROI, not {len(only)}; choose a name that ends in .zip")
+        with replacing(path) as temporary:
+            temporary.write_bytes(only[0].tobytes())
+        return 1
+    taken: set[str] = set()
+    with replacing(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+        for roi in rois:
+            # A fixed date: the same ROIs give the same bytes.
+            entry = zipfile.ZipInfo(f"{_entry_name(roi, taken)}.roi", (1980, 1, 1, 0, 0, 0))
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            archive.writestr(entry, roi.tobytes(), compresslevel=1)  # as small as level 6, in less time
+    return len(taken)
 
 
 def read_rois(path: str | Path) -> list[ImagejRoi]:
@@ -208,11 +247,27 @@ def read_rois(path: str | Path) -> list[ImagejRoi]:
         raise ImageError(f"cannot read {path}: {reason}; save it again with ImageJ's ROI Manager") from error
 
 
-def _roi(loops: list[NDArray[np.int32]], box: list[int]) -> ImagejRoi:
-    """Make the ROI of some closed loops; `box` is left, top, right, bottom."""
+def _by_label(labels: Labels, parts: list[Window]) -> Iterator[tuple[Outlines, int]]:
+    """Trace windows; yield outlines and the index of a nucleus in them, in the order of labels."""
+    traced = (trace_window(labels, part) for part in parts)
+    if all(one.labels[-1] < two.labels[0] for one, two in pairwise(parts)):
+        for outlines in traced:
+            yield from ((outlines, i) for i in range(len(outlines.labels)))
+        return
+    every = list(traced)
+    owner = np.repeat(np.arange(len(every)), [len(outlines.labels) for outlines in every])
+    index = np.concatenate([np.arange(len(outlines.labels)) for outlines in every])
+    order = np.argsort(np.concatenate([outlines.labels for outlines in every]))
+    for part, i in zip(owner[order].tolist(), index[order].tolist(), strict=True):
+        yield every[part], i
+
+
+def _roi(loops: list[NDArray[np.int32]]) -> ImagejRoi:
+    """Make the ROI of some closed loops."""
     from roifile import ROI_OPTIONS, ROI_TYPE, ImagejRoi
 
-    left, top, right, bottom = box
+    corners = np.concatenate(loops)
+    (left, top), (right, bottom) = corners.min(axis=0).tolist(), corners.max(axis=0).tolist()
     roi = ImagejRoi(left=left, top=top, right=right, bottom=bottom)
     if len(loops) > 1:
         roi.roitype = ROI_TYPE.RECT

@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from stormseg_ij.candidates import Candidates
 from stormseg_ij.image import Image, Labels
 
-SMALLEST_SIZE_PX, LARGEST_SIZE_PX = 8, 4096
+SMALLEST_SIZE_PX, LARGEST_SIZE_PX = 8, 100_000
 MOST_PROBABILITY = 0.5
 """Of a nucleus, least one asked for while the scale is looked for: a higher one leaves what is sure at every size."""
 
-_LADDER_START_PX, _LADDER_END_PX = 128, 2048
+_LADDER_START_PX = 128
+_ENLARGED_UP_TO_PX = 4096  # larger images are never enlarged: small nuclei are seen well enough, and memory is dear
 _SIZE_WITHOUT_NUCLEI_PX = 512  # the paper's
 _SURE, _CLEARLY = 0.8, 0.08  # chosen on simulated images, as the next one
 _DISTRUST = 0.025  # taken off the probability for each factor of 2 between the size of what is found and the model's
@@ -48,7 +49,9 @@ class Scale:
         return {"size": self.size, "found_by": self.found_by, "tried": list(self.tried)}
 
 
-def find_scale(image: Image, diameter: float | None, predict: Callable[[int], Candidates]) -> Scale:
+def find_scale(
+    image: Image, diameter: float | None, predict: Callable[[int], Candidates], *, largest_px: int = LARGEST_SIZE_PX
+) -> Scale:
     """Find the longer side at which the nuclei have the diameter that the model was trained for.
 
     The image is segmented at 128, 256, 512 ... pixels. Where nuclei are far too small for the network it sees clumps,
@@ -63,26 +66,29 @@ def find_scale(image: Image, diameter: float | None, predict: Callable[[int], Ca
     diameter : float or None
         Of the model (`ModelInfo.nucleus_diameter_px`). None: the image stays as it is.
     predict : callable
-        ``predict(size)`` segments the image with the longer side resized to `size`.
+        ``predict(size)`` segments the image, or parts of it, with the longer side resized to `size`.
+    largest_px : int
+        The largest size there may be.
     """
     longest = max(*image.shape, SMALLEST_SIZE_PX)
     if diameter is None:
         return Scale(longest, "the image's own: the model states no size of nuclei")
-    search = _Search(longest, diameter, predict)
+    search = _Search(longest, diameter, predict, largest_px)
+    sizes = ladder(min(longest, largest_px))
     limits = size_limits(image, diameter)
     if limits is not None:
-        search.climb([size for size in ladder(longest) if limits[0] <= size <= limits[1]])
+        search.climb([size for size in sizes if limits[0] <= size <= limits[1]])
         if search.surest >= _LEAST_BELIEVED:
             return search.result("pixel size and coarse passes")
-    search.climb(ladder(longest))
+    search.climb(sizes)
     return search.result("coarse passes" if limits is None else "coarse passes: nothing sure at the stated pixel size")
 
 
 class _Search:
     """Tries sizes and keeps the surest."""
 
-    def __init__(self, longest: int, diameter: float, predict: Callable[[int], Candidates]) -> None:
-        self._predict, self._longest, self._diameter = predict, longest, diameter
+    def __init__(self, longest: int, diameter: float, predict: Callable[[int], Candidates], largest_px: int) -> None:
+        self._predict, self._longest, self._diameter, self._largest = predict, longest, diameter, largest_px
         self._best = float(min(longest, _SIZE_WITHOUT_NUCLEI_PX))
         self._tried: dict[int, tuple[float, float]] = {}
         self.surest = 0.0
@@ -110,7 +116,7 @@ class _Search:
         return sure, typical
 
     def result(self, found_by: str) -> Scale:
-        most = min(2 * self._longest, LARGEST_SIZE_PX)
+        most = min(2 * self._longest, max(self._longest, _ENLARGED_UP_TO_PX), self._largest)
         tried = tuple(
             {"size": size, "probability": round(sure, 3), "diameter_px": round(typical, 1)}
             for size, (sure, typical) in sorted(self._tried.items())
@@ -144,14 +150,13 @@ def size_limits(image: Image, diameter: float) -> tuple[float, float] | None:
 
 
 def ladder(longest: int) -> list[int]:
-    """Return the sizes to try for an image: doubling, the last one the image's own where that is not too large.
+    """Return the sizes to try up to the longest: doubling, the last one that itself.
 
-    >>> ladder(600), ladder(100), ladder(20_000)
+    >>> ladder(600), ladder(100), ladder(2048)
     ([128, 256, 512, 600], [100], [128, 256, 512, 1024, 2048])
     """
-    most = min(longest, _LADDER_END_PX)
-    steps = [_LADDER_START_PX << k for k in range(20) if _LADDER_START_PX << k < most]
-    return [*steps, most]
+    steps = [_LADDER_START_PX << k for k in range(20) if _LADDER_START_PX << k < longest]
+    return [*steps, longest]
 
 
 def median_diameter(labels: Labels) -> float:

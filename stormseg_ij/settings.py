@@ -204,6 +204,9 @@ class PreprocessSettings(Settings):
     equalize: bool = option(False, "equalize the histogram, normalized, as Enhance Contrast does")
 
 
+ONE_GO_SIZE_PX = 4096
+"""The largest size of an image that the network sees in one go: beyond it, it takes more than 10 GiB."""
+
 LEAST_PROBABILITY, MOST_NMS = 0.05, 0.9
 """Beyond these nearly every pixel is a nucleus of its own, and comparing them all takes minutes."""
 
@@ -235,7 +238,31 @@ class SegmentSettings(Settings):
     refine: bool | None = option(
         None, "move outlines to where the localizations end, also into dents; the model's own choice without it"
     )
+    overlap_rules: str = option(
+        "paper", "where nuclei overlap: the rules of the paper or of its authors' notebook, or the more probable one wins",
+        choices=("paper", "notebook", "score"),
+    )  # fmt: skip
+    route: str = option(
+        "auto", "the whole image in tiles, or resized and in one go; auto: in one go where it is small enough",
+        choices=("auto", "tile", "resize"),
+    )  # fmt: skip
+    tile: int = option(512, "side of a tile in pixels of the network's input", minimum=128, maximum=2048)
+    overlap: int = option(
+        128, "overlap of tiles in pixels of the network's input; it grows by itself where nuclei are wider",
+        minimum=0, maximum=1024,
+    )  # fmt: skip
+    seed: int = option(0, "the same seed gives the same nuclei where the paper's rules draw lots", minimum=0)
     plane: int | None = option(None, "plane of a stack, counted from 1", minimum=1)
+
+    def __post_init__(self) -> None:
+        """Check also that tiles are wider than their overlap, and that what goes in one go is small enough."""
+        super().__post_init__()
+        if self.route == "resize" and self.size != "auto" and int(self.size) > ONE_GO_SIZE_PX:
+            raise SettingsError(
+                f"--size {self.size} is too much for --route resize; give up to {ONE_GO_SIZE_PX}, or --route tile"
+            )
+        if self.overlap > self.tile // 2:
+            raise SettingsError(f"--overlap {self.overlap} is more than half of --tile {self.tile}; give a smaller one")
 
 
 @dataclass(frozen=True)

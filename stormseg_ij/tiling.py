@@ -228,7 +228,7 @@ def join(views: Sequence[View], shape: tuple[int, int]) -> tuple[Candidates, lis
         best[near] = np.maximum(best[near], clearance)
         mine = source[near] == number
         own[near[mine]] = clearance[mine]
-    seen_well = (own >= _CUT_PX) & (own > best - _NEAR_PX)
+    seen_well = (own >= _CUT_PX) & ((own == best) | (own > best - _NEAR_PX))
     chosen = np.flatnonzero(seen_well)
     # Better views first; the rest only makes the result the same whatever the order of the tiles.
     keys = (*boxes[chosen].T, -found.scores[chosen], -own[chosen], own[chosen] < best[chosen])

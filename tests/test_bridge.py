@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from stormseg_ij import bridge
+from stormseg_ij.bridge.starting import check_pixels
 from stormseg_ij.errors import BridgeError
 from stormseg_ij.image import Calibration, Image, rgb_to_gray
 from stormseg_ij.installation import IMAGEJ_VERSION
@@ -183,6 +184,44 @@ def test_to_16bit_spreads_the_full_range(ij):
     assert image.calibration == MICRON
 
 
+def test_to_16bit_takes_limits(ij):
+    imp = ij.to_imageplus(Image(np.array([[-2.0, 0.0, 1.0, 9.0]], np.float32), "x"))
+    ij.to_16bit(imp, (0.0, 2.0))
+    assert ij.from_imageplus(imp).pixels.tolist() == [[0, 0, 32768, 65535]]
+
+
+@pytest.mark.parametrize("along_x", [True, False])
+def test_lines_get_shorter_one_by_one(ij, along_x):
+    lines = np.random.default_rng(3).random((3, 12)).astype(np.float32)
+    shorter = ij.resize_lines(lines if along_x else lines.T, 4, along_x=along_x)
+    assert shorter.dtype == np.float32
+    assert shorter.shape == ((3, 4) if along_x else (4, 3))
+    triangle = np.array([1.0, 2.0, 3.0, 2.0, 1.0]) / 9.0
+    padded = np.pad(lines, ((0, 0), (1, 1)), mode="edge")
+    wanted = np.stack([padded[:, start : start + 5] @ triangle for start in (0, 3, 6, 9)], axis=1)
+    np.testing.assert_allclose(shorter if along_x else shorter.T, wanted, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_the_table_of_equalization_is_what_equalizing_does(ij, dtype):
+    pixels = np.random.default_rng(4).integers(0, 200, (30, 40)).astype(dtype)
+    table = ij.equalization(np.bincount(pixels.ravel(), minlength=np.iinfo(dtype).max + 1))
+    assert table.dtype == dtype
+    imp = ij.to_imageplus(Image(pixels, "x"))
+    ij.equalize(imp)
+    np.testing.assert_array_equal(table[pixels], ij.from_imageplus(imp).pixels)
+
+
+def test_memory_of_unused_images_is_given_back(ij):
+    from scyjava import jimport
+
+    runtime = jimport("java.lang.Runtime").getRuntime()
+    for _ in range(4):
+        ij.to_imageplus(Image(np.zeros((3000, 3000), np.float32), "x"))
+    ij.free_memory()
+    assert runtime.totalMemory() - runtime.freeMemory() < 60e6 or not ij.headless
+
+
 def test_equalizing_32_bit_is_refused(ij):
     imp = ij.to_imageplus(Image(np.zeros((4, 4), np.float32), "x"))
     with pytest.raises(BridgeError, match="cannot equalize a 32-bit image"):
@@ -198,10 +237,10 @@ def test_stacks_are_refused(ij):
 
 
 def test_imagej_that_does_nothing_is_noticed(ij, monkeypatch):
-    bridge._check_pixels(ij)
+    check_pixels(ij)
     monkeypatch.setattr(ij, "gaussian_blur", lambda imp, sigma: None)
     with pytest.raises(BridgeError, match="does not change pixels"):
-        bridge._check_pixels(ij)
+        check_pixels(ij)
 
 
 # One ImageJ per process
@@ -251,7 +290,7 @@ except bridge.BridgeError as error:
 """
     done = run_python(code)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.strip().endswith("Java's memory is too small; give more (heap_mb)")
+    assert done.stdout.strip().endswith("Java's memory is too small; give more with --heap-mb (heap_mb=)")
 
 
 def test_java_that_others_started_is_refused(run_python):

@@ -14,12 +14,14 @@ REPOSITORY = Path(__file__).parents[1]
 PACKAGE = REPOSITORY / "stormseg_ij"
 
 LAYERS = [
-    ["stormseg_ij", "errors", "files", "calibration", "image", "settings"],
-    ["outlines", "rois", "measure", "overlap", "metrics", "candidates", "pairs", "labels", "postprocess", "refine", "scale",
-     "tiling", "shapes", "layouts", "textures", "stray", "simulate", "installation"],
+    ["stormseg_ij", "errors", "files", "calibration", "rows", "pieces", "decode", "image",
+     "settings"],
+    ["regions", "labels", "outlines", "rois", "measure", "overlap", "metrics", "candidates", "pairs",
+     "overlap_rules", "postprocess", "evidence", "borders", "refine", "scale", "tiling", "mapped", "page", "picture",
+     "cards", "quality", "shapes", "layouts", "textures", "stray", "simulate", "installation"],
     ["bridge", "models"],
-    ["preprocess"],
-    ["examples", "stream", "pipeline", "train", "report"],
+    ["bands", "preprocess"],
+    ["examples", "stream", "results", "saved", "estimate", "scale_search", "pipeline", "train", "report"],
     ["cli", "commands", "worker", "doctor", "install_fiji"],
 ]  # fmt: skip
 """From the ground up; a folder of modules counts as one. A new module is entered here."""

@@ -10,9 +10,10 @@ from hypothesis.extra import numpy as hnp
 from scipy.spatial import ConvexHull
 from scipy.spatial.distance import pdist
 
-from stormseg_ij import measure
+from stormseg_ij import measure, regions
 from stormseg_ij.errors import ImageError
 from stormseg_ij.image import Calibration, Image
+from stormseg_ij.outlines import trace
 
 LABELS = hnp.arrays(
     np.int32, hnp.array_shapes(min_dims=2, max_dims=2, max_side=14), elements=st.sampled_from([0, 0, 1, 3])
@@ -90,6 +91,23 @@ def test_perimeter_cuts_corners(labels, perimeter):
     assert _measure(labels)["Perim."] == pytest.approx([perimeter])
 
 
+@settings(max_examples=60, deadline=None)
+@given(labels=LABELS, kind=st.sampled_from([np.uint8, np.uint16, np.float32]), seed=st.integers(0, 99))
+def test_by_windows_as_all_at_once(labels, kind, seed):
+    image = Image(
+        np.random.default_rng(seed).integers(0, 9, labels.shape).astype(kind), "x", Calibration(0.3, 0.7, "nm")
+    )
+    whole = measure._measured(labels, image.pixels, trace(labels), (0.3, 0.7))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(regions, "_WINDOW_PX", 10)
+        table = measure.measure(labels, image, scores={3: 0.5})
+    assert [*whole, "score"] == list(table)
+    for name, column in whole.items():
+        assert column.dtype == table[name].dtype, name
+        np.testing.assert_array_equal(column, table[name], err_msg=name)  # to the last bit
+    np.testing.assert_array_equal(table["score"], np.where(whole["Label"] == 3, 0.5, np.nan))
+
+
 def test_calibrated_units():
     labels = np.zeros((6, 9), np.int32)
     labels[2:4, 1:7] = 4
@@ -136,7 +154,7 @@ def test_shapes_must_agree():
         _measure(np.ones((2, 3)), np.ones((3, 2), np.uint8))
 
 
-def test_csv(tmp_path):
+def test_csv(tmp_path, monkeypatch):
     table = {
         "ROI": np.array(["nucleus_0001", 'odd, "name"']),
         "Label": np.array([1, 2**40]),
@@ -153,5 +171,8 @@ def test_csv(tmp_path):
         ["nucleus_0001", "1", "0.3333333333", "NaN", "Infinity"],
         ['odd, "name"', "1099511627776", "1e-07", "-Infinity", "12345678.25"],
     ]
+    monkeypatch.setattr(measure, "_ROWS", 1)
+    measure.write_csv(tmp_path / "by rows.csv", table)
+    assert (tmp_path / "by rows.csv").read_bytes() == path.read_bytes()
     with pytest.raises(ImageError, match="cannot write"):
         measure.write_csv(path / "below a file.csv", table)

@@ -15,7 +15,16 @@ from stardist.matching import matching
 
 from stormseg_ij.errors import ImageError, SettingsError
 from stormseg_ij.image import write_labels, write_png
-from stormseg_ij.metrics import CAICEDO_THRESHOLDS, Score, evaluate, f1_curve, score, summarize
+from stormseg_ij.metrics import (
+    CAICEDO_THRESHOLDS,
+    CURVE_THRESHOLDS,
+    Score,
+    compare,
+    evaluate,
+    f1_curve,
+    score,
+    summarize,
+)
 from stormseg_ij.rois import labels_to_rois, write_rois
 
 SHARED = Path(__file__).parents[1].parent / "shared"
@@ -217,6 +226,61 @@ def test_score_against_an_independent_script():
             assert ours.hausdorff_px == pytest.approx(theirs["hausdorff_px"], rel=1e-12)
             matched += ours.n_matched
     assert matched > 100
+
+
+# ---- all that one overlap tells
+
+
+def partners_reference(pred, truth):
+    """Pair by pair: the numbers of partners (IoU > 0.1) of each true and each predicted nucleus."""
+    true_ids, pred_ids = ([int(i) for i in np.unique(labels) if i] for labels in (truth, pred))
+    partners = {
+        (t, p)
+        for t, p in itertools.product(true_ids, pred_ids)
+        if ((truth == t) & (pred == p)).sum() / ((truth == t) | (pred == p)).sum() > 0.1
+    }
+    of_true = [sum(pair[0] == t for pair in partners) for t in true_ids]
+    of_pred = [sum(pair[1] == p for pair in partners) for p in pred_ids]
+    return of_true, of_pred
+
+
+@SLOWLY
+@given(label_pairs(), THRESHOLDS)
+def test_compare_against_the_reference(pair, iou):
+    pred, truth = pair
+    result = compare(pred, truth, iou=iou, name="x")
+    assert result.score == score(pred, truth, iou=iou, name="x")
+    assert list(result.curve) == [score(pred, truth, iou=at).f1 for at in CURVE_THRESHOLDS]
+    assert result.mean_f1 == np.mean(result.curve)
+    of_true, of_pred = partners_reference(pred, truth)
+    assert result.splits == sum(count > 1 for count in of_true)
+    assert result.merges == sum(count > 1 for count in of_pred)
+    for parts, labels in (((result.found, result.missed), truth), ((result.hits, result.false), pred)):
+        assert sorted(np.concatenate(parts).tolist()) == [i for i in np.unique(labels).tolist() if i]
+    if iou >= 0.5:
+        matched, _, _ = reference(pred, truth, iou)
+        assert result.found.tolist() == sorted(t for t, _ in matched)
+        assert result.hits.tolist() == sorted(p for _, p in matched)
+
+
+def test_splits_and_merges_of_drawn_nuclei():
+    truth = np.zeros((20, 60), np.int32)
+    truth[2:12, 2:22], truth[2:12, 30:40], truth[2:12, 40:50] = 1, 2, 3
+    pred = np.zeros_like(truth)
+    pred[2:12, 2:12], pred[2:12, 12:22], pred[2:12, 30:50] = 1, 2, 3  # 1 in two halves; 2 and 3 as one
+    result = compare(pred, truth)
+    assert (result.splits, result.merges) == (1, 1)
+    assert (result.missed.tolist(), result.false.tolist()) == ([1, 2, 3], [1, 2, 3])
+    pred[2:12, 12:22] = 1
+    pred[2:4, 2:12] = 9  # shares 20 of 200 pixels with nucleus 1: not more than a tenth
+    assert compare(pred, truth).splits == 0
+    pred[4, 2:4] = 9
+    assert compare(pred, truth).splits == 1
+
+
+def test_caicedo_curve_goes_on_to_95_percent():
+    assert pytest.approx(np.arange(0.5, 0.96, 0.05)) == CURVE_THRESHOLDS
+    assert CURVE_THRESHOLDS[:-1] == CAICEDO_THRESHOLDS
 
 
 # ---- several images

@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from stormseg_ij import metrics, models, pipeline, rois
+from stormseg_ij import estimate, metrics, models, pipeline, rois, scale_search
 from stormseg_ij.errors import ImageError
 from stormseg_ij.image import Calibration, Image, read_image, read_labels
 from stormseg_ij.preprocess import preprocess
@@ -43,12 +43,18 @@ def test_the_shipped_model_finds_simulated_nuclei(found, scene):
 
 
 def test_small_nuclei_are_removed_by_the_mean_area_of_the_image(ij, model, scene):
-    kept = pipeline.segment(scene[0], SegmentSettings(min_area_fraction=0.9), ij=ij, model=model)
-    area = np.bincount(kept.labels.ravel())[1:]
-    everything = pipeline.segment(scene[0], SegmentSettings(min_area_fraction=0.0), ij=ij, model=model)
-    whole = np.bincount(everything.labels.ravel())[1:]
+    most, all_of_them = (
+        pipeline.segment(
+            scene[0],
+            SegmentSettings(min_area_fraction=fraction, refine=False, overlap_rules="score"),
+            ij=ij,
+            model=model,
+        )
+        for fraction in (0.9, 0.0)
+    )
+    area, whole = np.bincount(most.labels.ravel())[1:], np.bincount(all_of_them.labels.ravel())[1:]
     assert area.min() >= 0.9 * whole.mean()
-    assert kept.count == (whole >= 0.9 * whole.mean()).sum() < everything.count
+    assert most.count == (whole >= 0.9 * whole.mean()).sum() < all_of_them.count
 
 
 @pytest.mark.parametrize(("side", "diameter"), [(600, 30.0), (600, 120.0)])
@@ -101,12 +107,78 @@ def test_a_model_with_very_low_thresholds_finds_a_scale(ij, model):
     assert result.run["scale"]["tried"]
 
 
-def test_an_image_too_large_to_refine_is_told(ij, model, scene, monkeypatch):
-    monkeypatch.setattr(pipeline, "_MOST_REFINED_PX", 1000)
-    result = pipeline.segment(scene[0], SegmentSettings(size=256), ij=ij, model=model)
-    assert any(note.startswith("outlines are not refined") for note in result.notes)
-    assert result.run["settings"]["used"]["refine"] is False
-    assert "refine" not in result.run["seconds"]
+def test_tiles_and_one_go_give_the_same_nuclei(ij, model, scene):
+    kept = {"size": 500, "refine": False}
+    one = pipeline.segment(scene[0], SegmentSettings(route="resize", **kept), ij=ij, model=model)
+    tiled = pipeline.segment(scene[0], SegmentSettings(route="tile", tile=256, overlap=64, **kept), ij=ij, model=model)
+    assert one.run["tiles"] == {"count": 1}
+    assert tiled.run["tiles"] == {"count": 9, "tile": 256, "overlap": 128}
+    assert tiled.notes == ("the overlap of tiles grew from 64 to 128 pixels: some nuclei are wider",)
+    assert abs(one.count - tiled.count) <= 1
+    assert metrics.score(tiled.labels, one.labels, iou=0.9).f1 > 0.97
+
+
+def test_the_route_is_chosen_by_the_size_of_the_networks_input(ij, model, scene, monkeypatch):
+    auto = SegmentSettings(size=300, refine=False)
+    assert pipeline.segment(scene[0], auto, ij=ij, model=model).run["tiles"] == {"count": 1}
+    monkeypatch.setattr(estimate, "ONE_GO_PX", 300 * 300 - 1)
+    assert pipeline.segment(scene[0], auto, ij=ij, model=model).run["tiles"]["tile"] == 512
+
+
+def test_the_same_seed_gives_the_same_nuclei(ij, model, scene):
+    one, two = (
+        pipeline.segment(scene[0], SegmentSettings(size=400, nms=0.8, seed=5), ij=ij, model=model) for _ in range(2)
+    )
+    np.testing.assert_array_equal(one.labels, two.labels)
+    assert one.scores == two.scores
+
+
+def test_what_to_expect_is_told_before_the_work_and_how_far_it_is(ij, model, scene):
+    class Told(pipeline.Progress):
+        def __init__(self):
+            self.lines = []
+
+        def expect(self, expected):
+            self.lines.append(("expected", expected.tiles))
+
+        def stage(self, name, fraction):
+            self.lines.append((name, fraction))
+
+    told = Told()
+    result = pipeline.segment(
+        scene[0], SegmentSettings(size=500, route="tile", tile=256), ij=ij, model=model, progress=told
+    )
+    names = list(dict.fromkeys(name for name, _ in told.lines))
+    expected = ["load model", "find scale", "expected", "preprocess", "network", "postprocess", "refine", "number"]
+    assert names == expected
+    assert set(result.run["seconds"]) == set(expected) - {"expected"}
+    assert ("expected", result.run["tiles"]["count"]) in told.lines
+    fractions = [fraction for name, fraction in told.lines if name == "network"]
+    assert len(fractions) == result.run["tiles"]["count"] + 2
+    assert fractions == sorted(fractions)
+
+
+def test_a_large_image_is_searched_for_the_scale_in_parts(ij, model, monkeypatch):
+    scene = simulate(np.random.default_rng(6), kind="tissue", size=700, diameter=24)
+    image = Image(scene.image, "x")
+    used = SegmentSettings(blur=model.info.blur_px, probability=model.probability, nms=model.nms)
+    whole, _ = scale_search.search_scale(image, used, model, ij)
+    monkeypatch.setattr(scale_search, "_WHOLE_PX", 300)
+    monkeypatch.setattr(scale_search, "_PART_PX", 200)
+    monkeypatch.setattr(scale_search, "_LARGE_PX", 1000)
+    monkeypatch.setattr(scale_search, "_REDUCED_PX", 400)
+    seen = []
+    predict = type(model).predict
+    monkeypatch.setattr(
+        type(model),
+        "predict",
+        lambda self, pixels, **limits: seen.append(pixels.shape) or predict(self, pixels, **limits),
+    )
+    parts, speed = scale_search.search_scale(image, used, model, ij)
+    assert parts.size == pytest.approx(whole.size, rel=0.1)
+    assert max(max(shape) for shape in seen) <= 300
+    assert speed is not None
+    assert speed > 0.0
 
 
 def test_a_given_size_and_thresholds_are_used(ij, model, scene):
@@ -119,7 +191,9 @@ def test_pixels_reach_the_network_in_their_own_type(ij, model, scene, monkeypatc
     seen = []
     normalize = type(model.info).normalize
     monkeypatch.setattr(
-        type(model.info), "normalize", lambda self, pixels: seen.append(pixels.dtype) or normalize(self, pixels)
+        type(model.info),
+        "normalize",
+        lambda self, pixels, *at: seen.append(pixels.dtype) or normalize(self, pixels, *at),
     )
     for dtype in (np.uint8, np.uint16, np.float32):
         pipeline.segment(

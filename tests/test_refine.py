@@ -1,13 +1,17 @@
 """Outlines end where the localizations end."""
 
 import dataclasses
+import functools
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 from skimage import measure, morphology
 
-from stormseg_ij import metrics, models, pipeline
+from stormseg_ij import borders, metrics, models, pipeline
 from stormseg_ij import refine as module
 from stormseg_ij.image import Image
 from stormseg_ij.refine import refine
@@ -45,7 +49,7 @@ def scene(kind: str, diameter: float) -> tuple[np.ndarray, np.ndarray, np.ndarra
             ndimage.binary_dilation(made.labels == region.label, iterations=max(round(0.04 * diameter), 1))
         )
         start[hull & (start == 0)] = region.label
-    return made.image, made.labels, module._whole(start, start)
+    return made.image, made.labels, borders.whole(start, start)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
@@ -141,7 +145,7 @@ def test_labels_gone_astray_keep_their_old_outline():
     new[old == 1] = 0  # lost
     new[4:16, 16:32] = 2  # too large: 192 px of 100, and before that in the way of none
     new[8, 32:38] = 0  # cut in two: the larger piece stays
-    whole = module._whole(new, old)
+    whole = borders.whole(new, old)
     np.testing.assert_array_equal(whole[:, :31], old[:, :31])
     assert (whole == 3).sum() == 36
 
@@ -163,9 +167,155 @@ def test_no_labels_and_labels_from_border_to_border():
         assert refine(labels, np.arange(labels.size).reshape(shape)).max() == 1
 
 
+@settings(max_examples=60, deadline=None)
+@given(mask=hnp.arrays(bool, hnp.array_shapes(min_dims=2, max_dims=2, max_side=25)), most=st.integers(1, 20))
+def test_short_distances_are_exact(mask, most):
+    mask[0, 0] = True
+    exact, found = ndimage.distance_transform_edt(~mask), borders._distance(mask, most)
+    near = exact <= most
+    np.testing.assert_allclose(found[near], exact[near], rtol=1e-6)
+    assert (found[~near] > most).all()
+
+
+@settings(max_examples=100, deadline=None)
+@given(labels=hnp.arrays(np.int32, hnp.array_shapes(min_dims=2, max_dims=2, max_side=9), elements=st.integers(0, 2)))
+def test_what_one_label_encloses_is_filled(labels):
+    expected = labels.copy()
+    lakes, count = ndimage.label(labels == 0)
+    for lake in range(1, count + 1):
+        shore = ndimage.binary_dilation(np.pad(lakes == lake, 1))
+        around = set(np.pad(labels, 1, constant_values=-1)[shore].tolist()) - {0}
+        if len(around) == 1 and -1 not in around:
+            expected[lakes == lake] = around.pop()
+    np.testing.assert_array_equal(borders._filled(labels), expected)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    labels=hnp.arrays(np.int32, hnp.array_shapes(min_dims=2, max_dims=2, max_side=7), elements=st.integers(0, 3)),
+    factor=st.integers(2, 7),
+)
+def test_enlarged_labels_keep_pieces_and_middles(labels, factor):
+    shape = tuple(side * factor for side in labels.shape)
+    large = module._enlarged(labels, factor, tuple(slice(0, side) for side in shape))
+    middles = large[factor // 2 :: factor, factor // 2 :: factor]
+    if factor % 2:
+        np.testing.assert_array_equal(middles, labels)
+    part = module._enlarged(labels, factor, (slice(1, shape[0]), slice(0, shape[1] - 1)))
+    np.testing.assert_array_equal(part, large[1:, :-1])
+    for label in range(4):
+        assert ndimage.label(large == label)[1] <= ndimage.label(labels == label)[1]
+
+
 def test_another_shape_is_refused():
     with pytest.raises(ValueError, match=r"labels of shape \(3, 4\) for an image of shape \(4, 3\)"):
         refine(np.ones((3, 4), np.int32), np.zeros((4, 3)))
+
+
+def small_windows(patch: pytest.MonkeyPatch, core_px: int, *, fine_px: int = 1_000_000) -> None:
+    """Let every image be a large one."""
+    patch.setattr(module, "_ONE_WINDOW_PX", 0)
+    patch.setattr(module, "_CORE_PX", core_px)
+    patch.setattr(module, "_FINE_PX", fine_px)
+
+
+@functools.cache
+def many_sizes() -> tuple[np.ndarray, np.ndarray]:
+    """Image and outlines of small and usual nuclei, and of one very large one, with gaps in their numbers."""
+    image, labels = np.zeros((900, 620), np.uint8), np.zeros((900, 620), np.int32)
+    for number, (kind, size, diameter, top, left) in enumerate(
+        [("tissue", 300, 20.0, 0, 0), ("cell", 320, 60.0, 0, 300), ("cell", 420, 120.0, 310, 10)]
+    ):
+        made = simulate(np.random.default_rng(number), kind=kind, size=size, diameter=diameter)
+        spot = np.s_[top : top + size, left : left + size]
+        image[spot], labels[spot] = made.image, np.where(made.labels, 5 * made.labels + 2_000 * number, 0)
+    large = disc(image.shape, 640, 470, 180)
+    image[large], labels[large] = localizations(large)[large], 9_999
+    return image, np.where(labels > 0, labels, ndimage.grey_dilation(labels, 5)).astype(np.int32)
+
+
+@pytest.mark.parametrize("core_px", [110, 250])
+def test_windows_give_what_the_whole_image_gives(monkeypatch, core_px):
+    image, start = many_sizes()
+    whole = refine(start, image)
+    assert (whole != start).mean() > 0.01
+    small_windows(monkeypatch, core_px)
+    told: list[float] = []
+    by_windows = refine(start, image, progress=told.append)
+    np.testing.assert_array_equal(by_windows, whole)  # the same sums in the same order: not a pixel differs
+    assert len(told) > 3
+    assert told == sorted(told)
+    assert told[-1] == 1.0
+
+
+def test_in_place_and_from_a_file(monkeypatch, tmp_path):
+    image, start = many_sizes()
+    before = start.copy()
+    whole = refine(start, image)
+    np.save(tmp_path / "image.npy", image)
+    mapped = np.load(tmp_path / "image.npy", mmap_mode="r")
+    small_windows(monkeypatch, 200)
+    other, same = np.full_like(start, 7), start.copy()
+    assert refine(start, mapped, out=other) is other
+    assert refine(same, mapped, out=same) is same
+    for found, expected in ((other, whole), (same, whole), (start, before)):
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_large_nuclei_gain_on_a_coarser_grid_too(monkeypatch):
+    image, truth, start = scene("cell", 110.0)
+    fine = refine(start, image)
+    small_windows(monkeypatch, 400, fine_px=50)
+    coarse = refine(start, image)
+    assert set(np.unique(coarse)) == set(np.unique(start))
+    assert all(ndimage.label(coarse == label)[1] == 1 for label in np.unique(start)[1:])
+    before, gained, expected = (np.mean(metrics.f1_curve(labels, truth)) for labels in (start, coarse, fine))
+    assert gained > before + 0.05
+    assert gained > expected - 0.03
+    assert (coarse != fine).mean() < 5e-3
+    small_windows(monkeypatch, 5_000, fine_px=50)
+    assert (refine(start, image) != coarse).mean() < 1e-4  # one window
+
+
+def test_what_a_coarser_grid_does_not_see_stays(monkeypatch):
+    image, _, start = scene("cell", 60.0)
+    start[start == 0] = ndimage.grey_dilation(start, 3)[start == 0]
+    y, x = np.argwhere(start == 0)[len(start) // 2]
+    start[y, x] = 999
+    small_windows(monkeypatch, 200, fine_px=15)
+    refined = refine(start, image)
+    np.testing.assert_array_equal(refined == 999, start == 999)
+
+
+def test_a_nucleus_larger_than_a_window_keeps_its_outline(monkeypatch):
+    image, start = many_sizes()
+    small_windows(monkeypatch, 200)
+    monkeypatch.setattr(module, "_LARGEST_PX", 300)
+    refined = refine(start, image)
+    np.testing.assert_array_equal(refined == 9_999, start == 9_999)
+    assert (refined != start).mean() > 0.005
+
+
+def test_rows_of_windows_see_labels_as_they_were():
+    """Windows of very different height: the rows above that a later one needs are kept."""
+    labels = np.arange(40 * 3, dtype=np.int32).reshape(40, 3)
+    columns = slice(0, 3)
+
+    def window(seen: tuple[int, int], target: tuple[int, int]) -> module._Window:
+        return module._Window((slice(*seen), columns), (slice(*target), columns))
+
+    rows = [
+        [window((0, 14), (2, 6)), window((3, 20), (5, 10))],
+        [window((8, 22), (10, 20))],
+        [window((1, 40), (20, 30)), window((29, 35), (32, 33))],
+    ]
+    before = labels.copy()
+    seen = []
+    for old, part in module._with_old_labels(labels, rows):
+        np.testing.assert_array_equal(old, before[part.seen])
+        labels[part.target] = -1
+        seen.append(part)
+    assert seen == [part for row in rows for part in row]
 
 
 def test_segment_refines_where_asked_or_where_the_model_says_so(ij):

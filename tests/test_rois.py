@@ -1,6 +1,7 @@
 """Labels to ROIs and back without Java; `test_rois_imagej` asks ImageJ itself."""
 
 import struct
+import weakref
 import zipfile
 from contextlib import suppress
 from itertools import pairwise
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from roifile import ROI_OPTIONS, ROI_SUBTYPE, ROI_TYPE, ImagejRoi
 
-from stormseg_ij import outlines, rois
+from stormseg_ij import outlines, regions, rois
 from stormseg_ij.errors import ImageError
 
 LABELS = hnp.arrays(
@@ -58,6 +59,29 @@ def test_round_trip_is_exact(labels, block):
     assert [roi.name for roi in made] == [f"nucleus_{label:04d}" for label in present]
     back, _ = rois.rois_to_labels([ImagejRoi.frombytes(roi.tobytes()) for roi in made], labels.shape)
     np.testing.assert_array_equal(back, labels)
+
+
+@settings(max_examples=150, deadline=None)
+@given(labels=LABELS, window=st.sampled_from([1, 30]))
+def test_outlines_of_windows_are_those_of_the_whole(labels, window):
+    whole = outlines.trace(labels)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(regions, "_WINDOW_PX", window)
+        made = list(rois.iterate_rois(labels, scores={2: 0.5}, position=3))
+        parts = [outlines.trace_window(labels, part) for part in regions.windows(labels)]
+    assert [roi.tobytes() for roi in made] == [
+        roi.tobytes() for roi in rois.labels_to_rois(labels, scores={2: 0.5}, position=3)
+    ]
+    for part in parts:
+        for i, label in enumerate(part.labels):
+            (j,) = np.flatnonzero(whole.labels == label)
+            for mine, theirs in zip(_corners(part, i), _corners(whole, j), strict=True):
+                np.testing.assert_array_equal(mine, theirs)
+
+
+def _corners(traced: outlines.Outlines, i: int) -> list[np.ndarray]:
+    bounds = traced.loops[traced.owners[i] : traced.owners[i + 1] + 1]
+    return [np.stack([traced.x[a:b], traced.y[a:b]]) for a, b in pairwise(bounds)]
 
 
 @settings(max_examples=200, deadline=None)
@@ -152,6 +176,29 @@ def test_no_labels_no_rois():
 def test_negative_labels_are_refused():
     with pytest.raises(ImageError, match="labels go down to -2; give"):
         rois.labels_to_rois(np.array([[0, -2, 1]], np.int32))
+    with pytest.raises(ImageError, match="labels go down to -2; give"):
+        rois.iterate_rois(np.array([[0, -2, 1]], np.int32))  # before one is asked for
+
+
+def test_only_one_roi_at_a_time_is_in_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(regions, "_WINDOW_PX", 500)
+    labels = np.zeros((60, 60), np.int32)
+    labels[::3, ::3] = np.arange(1, 401).reshape(20, 20)
+    made: list[weakref.ref[ImagejRoi]] = []
+    most = []
+
+    def watched(found):
+        for roi in found:
+            made.append(weakref.ref(roi))
+            most.append(sum(reference() is not None for reference in made))
+            yield roi
+
+    rois.write_rois(tmp_path / "many.zip", watched(rois.iterate_rois(labels)))
+    assert len(most) == 400
+    assert max(most) <= 2
+    back, notes = rois.rois_to_labels(rois.read_rois(tmp_path / "many.zip"), labels.shape)
+    np.testing.assert_array_equal(back, labels)
+    assert notes == ()
 
 
 def test_first_roi_keeps_the_pixel():

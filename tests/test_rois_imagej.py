@@ -10,7 +10,8 @@ from hypothesis.extra import numpy as hnp
 from roifile import ROI_TYPE, ImagejRoi
 from scipy import ndimage
 
-from stormseg_ij import measure, rois
+from stormseg_ij import labels as pieces
+from stormseg_ij import measure, regions, rois
 from stormseg_ij.image import Calibration, Image
 
 LABELS = hnp.arrays(
@@ -99,6 +100,53 @@ def test_far_from_the_origin(decode, offset, axis):
         np.testing.assert_array_equal(_pixels(roi, far.shape), far == int(there.name[8:]))
         assert roi.getLength() == pytest.approx(same.getLength())
         assert roi.getFeretValues()[0] == pytest.approx(same.getFeretValues()[0])
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_wide_and_tall_images_by_windows(decode, tmp_path, monkeypatch, axis):
+    monkeypatch.setattr(regions, "_WINDOW_PX", 20_000)
+    near = ndimage.label(_blobs(4, (12, 40_000)) > 0)[0].astype(np.int32)
+    near = near * ((near % 50 == 1) | (near > near.max() - 40))  # some hundred, many of them far out
+    labels = near if axis else np.ascontiguousarray(near.T)
+    labels, _ = pieces.renumber(labels, {})
+    rois.write_rois(tmp_path / "wide.zip", rois.iterate_rois(labels))
+    found = np.zeros_like(labels)
+    with zipfile.ZipFile(tmp_path / "wide.zip") as archive:
+        for name in archive.namelist():
+            roi = decode(archive.read(name), name)
+            box = roi.getBounds()
+            spot = found[box.y : box.y + box.height, box.x : box.x + box.width]
+            mask = np.ones(spot.shape, bool) if roi.getMask() is None else None
+            if mask is None:
+                mask = np.asarray(roi.getMask().getPixels(), np.int8).reshape(spot.shape) != 0
+            spot[mask] = int(name[8:-4])
+    np.testing.assert_array_equal(found, labels)
+
+
+def test_imagej_opens_a_zip_of_more_than_65_535_rois(java, decode, tmp_path):
+    labels = np.zeros((532, 532), np.int32)
+    labels[::2, ::2] = np.arange(1, 266 * 266 + 1).reshape(266, 266)
+    path = tmp_path / "many.zip"
+    rois.write_rois(path, rois.iterate_rois(labels))
+    with zipfile.ZipFile(path) as archive:
+        assert archive.namelist() == [f"nucleus_{label:04d}.roi" for label in range(1, 266 * 266 + 1)]
+    stream = java("java.util.zip.ZipInputStream")(java("java.io.FileInputStream")(str(path)))  # as the ROI Manager does
+    count = 0
+    try:
+        while (entry := stream.getNextEntry()) is not None:
+            count += 1
+            if count % 7_000 == 0 or count > 70_750:
+                name = str(entry.getName())
+                roi = decode(bytes(stream.readAllBytes()), name.removesuffix(".roi"))
+                assert str(roi.getName()) == f"nucleus_{count:04d}" == name.removesuffix(".roi")
+                y, x = np.argwhere(labels == count)[0].tolist()
+                assert (roi.getXBase(), roi.getYBase()) == (x, y)
+    finally:
+        stream.close()
+    assert count == 266 * 266 > 65_535
+    directory = java("java.util.zip.ZipFile")(str(path))  # by the directory at its end, which is ZIP64
+    assert directory.size() == count
+    directory.close()
 
 
 def test_single_piece_is_what_the_wand_traces(ij, java, decode):

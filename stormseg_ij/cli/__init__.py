@@ -37,6 +37,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         complain(error)
         return 1
+    except MemoryError as error:
+        reason = str(error) or "an array does not fit"
+        print(f"stormseg: not enough memory: {reason}; close other programs, or cut the image up", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("stormseg: stopped; finished outputs are complete, no half file is left", file=sys.stderr)
         return 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,20 +39,24 @@ def segment(arguments: argparse.Namespace) -> int:
         first = read_image(images[0], plane=settings.plane)  # what is wrong with it is told before the engines start
     ij = start(arguments)
     model = models.load(settings.model)
-    done = [_segment_one(path, first, arguments, (ij, model)) for path in progress(images, "image")]
+    several = progress(images, "image") if len(images) > 1 else images
+    done = [_segment_one(path, first, arguments, (ij, model)) for path in several]
     return 0 if all(done) else 1
 
 
 def _segment_one(path: Path, image: Image | None, arguments: argparse.Namespace, engines: tuple[ImageJ, Model]) -> bool:
     """Segment one file, which may have been read before; a failure is told and does not stop the others."""
     from stormseg_ij import pipeline
+    from stormseg_ij.cli.bars import Bar
     from stormseg_ij.image import read_image
 
     start, settings = time.perf_counter(), settings_of(arguments)
     try:
         image = read_image(path, plane=settings.plane) if image is None else image
-        result = pipeline.segment(image, settings, ij=engines[0], model=engines[1])
-        paths = result.save(arguments.output, overwrite=arguments.overwrite)
+        with closing(Bar(path.name)) as bar:
+            result = pipeline.segment(image, settings, ij=engines[0], model=engines[1], progress=bar)
+            bar.stage("save", 0.0)
+            paths = result.save(arguments.output, overwrite=arguments.overwrite)
     except StormsegError as error:
         line(f"stormseg: {error}", error=True)
         return False

@@ -1,4 +1,4 @@
-"""`stormseg labels-to-rois`, `rois-to-labels`, `measure` and `evaluate`: what is done with nuclei that were found."""
+"""`stormseg labels-to-rois`, `rois-to-labels`, `measure`, `evaluate` and `report`: what is done with found nuclei."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stormseg_ij import settings as options
-from stormseg_ij.cli.terminal import check_file, check_outputs, plane_of, say, settings_of
+from stormseg_ij.cli.terminal import check_file, check_outputs, line, plane_of, progress, say, settings_of
 from stormseg_ij.errors import ImageError
 
 if TYPE_CHECKING:
@@ -23,10 +23,9 @@ def labels_to_rois(arguments: argparse.Namespace) -> int:
 
     check_file(arguments, [arguments.labels], *rois.SUFFIXES)
     labels, notes = read_labels(arguments.labels)
-    found = rois.labels_to_rois(labels, image_name=arguments.labels.stem)
-    rois.write_rois(arguments.output, found)
+    count = rois.write_rois(arguments.output, rois.iterate_rois(labels, image_name=arguments.labels.stem))
     say(notes, arguments.labels.name)
-    print(f"{arguments.output}: {len(found)} {'ROI' if len(found) == 1 else 'ROIs'}")
+    print(f"{arguments.output}: {count} {'ROI' if count == 1 else 'ROIs'}")
     return 0
 
 
@@ -113,4 +112,24 @@ def evaluate(arguments: argparse.Namespace) -> int:
     if arguments.json is not None:
         with replacing(arguments.json) as temporary:
             temporary.write_text(json.dumps(scores, indent=2) + "\n", encoding="utf-8")
+    return 0
+
+
+def report(arguments: argparse.Namespace) -> int:
+    """Write a page that shows a folder of results."""
+    from stormseg_ij.report import write_report
+
+    settings: options.EvaluateSettings = settings_of(arguments)
+    page = write_report(
+        arguments.folder,
+        arguments.output,
+        truth=arguments.truth,
+        iou=settings.iou,
+        overwrite=arguments.overwrite,
+        track=lambda names: progress(names, "image"),
+    )
+    for warning in page.warnings:
+        line(f"stormseg: {warning}", error=True)
+    images = "1 image" if page.images == 1 else f"{page.images} images"
+    print(f"{page.path}: {images}, {page.nuclei} {'nucleus' if page.nuclei == 1 else 'nuclei'}")
     return 0

@@ -69,6 +69,15 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--json", type=Path, metavar="FILE", help="write the scores here too")
     _add_overwrite(sub)
 
+    sub = command("report", nuclei.report, "Write one page that shows a folder of results.", options.EvaluateSettings)
+    sub.add_argument("folder", type=Path, metavar="FOLDER", help="what stormseg segment wrote")
+    text = "folder of label images or ROI zips of equal names (default: FOLDER/truth, or NAME_truth.* in FOLDER)"
+    sub.add_argument("--truth", type=Path, metavar="DIR", help=text)
+    sub.add_argument(
+        "-o", "--output", type=Path, metavar="FILE.html", help="page to write (default: FOLDER/report.html)"
+    )
+    _add_overwrite(sub)
+
     sub = command(
         "simulate", making.simulate, "Write simulated STORM images with exact labels.", options.SimulateSettings
     )

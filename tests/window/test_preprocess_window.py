@@ -6,6 +6,8 @@ import time
 import numpy as np
 import pytest
 
+from stormseg_ij import bands
+from stormseg_ij import preprocess as preprocessing
 from stormseg_ij.image import Calibration, Image, rgb_to_gray
 from stormseg_ij.preprocess import preprocess, resized_shape
 from stormseg_ij.settings import PreprocessSettings
@@ -153,6 +155,14 @@ def test_the_macro_gives_the_headless_pixels(ij, shown, inputs, headless, run_ma
 
 @pytest.mark.parametrize(("dtype", "number"), CASES[::3])
 def test_the_window_does_not_change_the_pixels(ij, inputs, headless, dtype, number):
+    result = preprocess(Image(inputs[dtype], "x"), PreprocessSettings(**STEPS[number]), ij)
+    np.testing.assert_array_equal(result.pixels, headless[f"{dtype}_{number}"])
+
+
+@pytest.mark.parametrize(("dtype", "number"), CASES)
+def test_bands_of_a_large_image_give_the_headless_pixels(ij, inputs, headless, monkeypatch, dtype, number):
+    monkeypatch.setattr(preprocessing, "LARGE_PIXELS", 1)
+    monkeypatch.setattr(bands, "BAND_PIXELS", 5_000)
     result = preprocess(Image(inputs[dtype], "x"), PreprocessSettings(**STEPS[number]), ij)
     np.testing.assert_array_equal(result.pixels, headless[f"{dtype}_{number}"])
 
