@@ -239,7 +239,7 @@ class SegmentSettings(Settings):
         None, "move outlines to where the localizations end, also into dents; the model's own choice without it"
     )
     overlap_rules: str = option(
-        "paper", "where nuclei overlap: the rules of the paper or of its authors' notebook, or the more probable one wins",
+        "paper", "where nuclei overlap: the rules of the paper or its authors' code, or the more probable one wins",
         choices=("paper", "notebook", "score"),
     )  # fmt: skip
     route: str = option(
