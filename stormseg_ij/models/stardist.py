@@ -62,8 +62,6 @@ class StarDist:
             config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
             network = _network(Config2D(**Config2D.update_loaded_config(config)))
             network.keras_model.load_weights(str(weights))
-            # The same numbers without the data pipeline that `predict` builds each time: a third of a tile's time.
-            network.keras_model.predict = lambda batch, **_: network.keras_model.predict_on_batch(batch)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise ModelError(f"cannot load the model {folder}: {_first_line(error)}; copy or train it again") from error
         if network.config.n_channel_in != 1 or network.config.n_dim != 2:
@@ -86,7 +84,9 @@ class StarDist:
         -----
         It takes some 550 bytes of memory per pixel: larger images go through `tiling.find_in_tiles`.
         """
-        _, found = self._network.predict_instances(pixels, prob_thresh=probability, nms_thresh=nms, return_labels=False)
+        _, found = self._network.predict_instances(
+            pixels, prob_thresh=probability, nms_thresh=nms, return_labels=False, predict_kwargs={"verbose": 0}
+        )
         return Candidates(
             np.asarray(found["coord"], np.float32).reshape(-1, 2, self._network.config.n_rays),
             np.asarray(found["prob"], np.float32),
