@@ -33,7 +33,7 @@ from stormseg_ij import bridge, models, postprocess, scale
 from stormseg_ij.candidates import Candidates
 from stormseg_ij.errors import ModelError, SettingsError, StormsegError
 from stormseg_ij.image import Image, Labels
-from stormseg_ij.labels import largest_pieces, remove_small, renumber
+from stormseg_ij.labels import largest_pieces
 from stormseg_ij.metrics import f1_curve
 from stormseg_ij.preprocess import preprocess
 from stormseg_ij.refine import refine
@@ -113,9 +113,16 @@ class Found:
         every = self.by_nms[pair[1]]
         keep = every.scores > pair[0]
         kept = Candidates(every.polygons[keep], every.scores[keep])
-        labels, scores = postprocess.render(kept, self.case.image.shape, scale=self.factor)
-        labels = remove_small(largest_pieces(labels), SegmentSettings().min_area_fraction)
-        return renumber(labels, scores)[0]
+        usual = SegmentSettings()
+        labels, _ = postprocess.resolve(
+            kept,
+            self.case.image.shape,
+            scale=self.factor,
+            rules=postprocess.RULES[usual.overlap_rules],
+            min_area_fraction=usual.min_area_fraction,
+            rng=np.random.default_rng(usual.seed),
+        )
+        return largest_pieces(labels)
 
 
 class ByKind:

@@ -19,7 +19,7 @@ from stormseg_ij.candidates import Candidates
 from stormseg_ij.image import Image, Labels
 from stormseg_ij.labels import largest_pieces
 from stormseg_ij.overlap import find_overlap
-from stormseg_ij.postprocess import render
+from stormseg_ij.postprocess import RULES, resolve
 from stormseg_ij.refine import refine
 from stormseg_ij.settings import SegmentSettings
 from stormseg_ij.simulate import simulate
@@ -47,7 +47,15 @@ def as_polygons(truth: Labels, rng: np.random.Generator) -> Labels:
     directions = np.stack([np.sin(angle), np.cos(angle)])
     polygons = np.array(centres)[:, :, None] + np.array(rays)[:, None] * directions
     candidates = Candidates(polygons.astype(np.float32), np.ones(len(rays), np.float32))
-    return largest_pieces(render(candidates, (truth.shape[0], truth.shape[1]), scale=(1.0, 1.0))[0])
+    labels, _ = resolve(
+        candidates,
+        (truth.shape[0], truth.shape[1]),
+        scale=(1.0, 1.0),
+        rules=RULES["score"],
+        min_area_fraction=0.0,
+        rng=rng,
+    )
+    return largest_pieces(labels)
 
 
 def scores(labels: Labels, truth: Labels) -> Scores:

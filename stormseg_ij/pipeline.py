@@ -21,8 +21,7 @@ from stormseg_ij.candidates import Candidates
 from stormseg_ij.estimate import Estimate, estimate, is_tiled
 from stormseg_ij.image import Image
 from stormseg_ij.labels import largest_pieces, renumber
-from stormseg_ij.overlap_rules import RULES
-from stormseg_ij.postprocess import resolve
+from stormseg_ij.postprocess import RULES, resolve
 from stormseg_ij.preprocess import preprocess, resized_shape
 from stormseg_ij.refine import refine
 from stormseg_ij.results import OUTPUTS, Result, output_paths, overlay, refuse_existing

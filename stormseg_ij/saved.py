@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from stormseg_ij.calibration import Calibration
 from stormseg_ij.errors import ImageError
-from stormseg_ij.image import Pixels, read_image
-from stormseg_ij.mapped import label_calibration, open_labels
+from stormseg_ij.image import Pixels, read_image, read_shape
+from stormseg_ij.mapped import open_labels
 from stormseg_ij.overlap import Nuclei, find_nuclei
 from stormseg_ij.pipeline import OUTPUTS, output_paths
 from stormseg_ij.rois import read_rois
@@ -97,7 +97,7 @@ def load(folder: Path, name: str) -> Saved:
 
     run = attempt("run", read_run)
     labels = attempt("labels", lambda path: open_labels(path)[0])
-    calibration = attempt("labels", label_calibration) if labels is not None else None
+    calibration = attempt("labels", lambda path: read_shape(path)[1]) if labels is not None else None
     nuclei = None if labels is None else find_nuclei(labels, name)
     table = attempt("measurements", read_table)
     overlay = attempt("overlay", _read_overlay)

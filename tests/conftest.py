@@ -1,7 +1,8 @@
 """Options, fixtures and the display of the tests.
 
-``pytest`` runs what needs neither a window nor minutes; ``--window`` runs the tests that need ImageJ's window, and only
-those, because one process holds one ImageJ; ``--slow`` adds the slow ones; ``--fiji`` runs them all on that Fiji.
+``pytest`` runs what needs neither a window nor minutes; ``--window`` runs the tests that need a window, ImageJ's or a
+browser's, and only those, because one process holds one ImageJ; ``--slow`` adds the slow ones; ``--fiji`` runs them all
+on that Fiji.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ _XVFB = pytest.StashKey["subprocess.Popen[bytes]"]()
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("stormseg_ij")
-    group.addoption("--window", action="store_true", help="run the tests that need ImageJ's window, and only those")
+    group.addoption("--window", action="store_true", help="run the tests that need a window or browser, and only those")
     group.addoption("--slow", action="store_true", help="run the slow tests too")
     group.addoption("--fiji", metavar="PATH", help="run on this Fiji (folder or endpoint) instead of ImageJ 1.54p")
 

@@ -13,7 +13,7 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image as PillowImage
 from skimage.measure import points_in_poly
 
-from stormseg_ij import mapped, page, quality
+from stormseg_ij import decode, mapped, page, quality, rows
 from stormseg_ij.calibration import Calibration
 from stormseg_ij.errors import ImageError
 from stormseg_ij.image import read_labels, write_labels
@@ -169,7 +169,8 @@ GRID = np.kron(np.arange(12).reshape(3, 4), np.ones((7, 9), int)).astype(np.int3
 @pytest.fixture
 def everything_is_large(monkeypatch):
     monkeypatch.setattr(mapped, "_LARGE_PX", 1)
-    monkeypatch.setattr(mapped, "_PIXELS_AT_ONCE", 50)
+    monkeypatch.setattr(rows, "BAND_PIXELS", 50)
+    monkeypatch.setattr(decode, "MAPPED_BYTES", 1)
 
 
 @pytest.mark.usefixtures("everything_is_large")
@@ -178,12 +179,11 @@ def test_large_label_images_stay_in_their_file(tmp_path, dtype):
     order = ">" if dtype.startswith(">") else "<"
     tifffile.imwrite(tmp_path / "a.tif", GRID.astype(dtype), byteorder=order)
     labels, notes = mapped.open_labels(tmp_path / "a.tif")
-    assert isinstance(labels, np.memmap)
+    assert isinstance(labels.base, np.memmap)
     np.testing.assert_array_equal(labels, read_labels(tmp_path / "a.tif")[0])
     assert notes == ()
     write_labels(tmp_path / "b.tif", np.roll(GRID, 1, axis=0), calibration=Calibration(0.5, 0.5, "micron"))
-    assert isinstance(mapped.open_labels(tmp_path / "b.tif")[0], np.memmap)
-    assert mapped.label_calibration(tmp_path / "b.tif") == Calibration(0.5, 0.5, "micron")
+    assert isinstance(mapped.open_labels(tmp_path / "b.tif")[0].base, np.memmap)
     scores = evaluate(tmp_path / "b.tif", tmp_path / "a.tif", iou=0.5)["pooled"]
     assert (scores["n_true"], scores["n_pred"], scores["f1"]) == (11, 11, 1.0)
 
@@ -194,7 +194,7 @@ def test_what_cannot_stay_in_its_file_is_read(tmp_path):
     for array, options in ((GRID > 0, {}), (GRID, {"compression": "zlib"}), (GRID.astype(np.float32), {})):
         tifffile.imwrite(path, array.astype(np.uint8) if array.dtype == bool else array, **options)
         labels, notes = mapped.open_labels(path)
-        assert not isinstance(labels, np.memmap)
+        assert not isinstance(labels.base, np.memmap)
         np.testing.assert_array_equal(labels, read_labels(path)[0])
         assert notes == read_labels(path)[1]
     for array, words in ((GRID - 1, "its values run from -1"), (np.stack([GRID, GRID]), "3 dimensions")):

@@ -11,8 +11,7 @@ from scipy import ndimage
 from stormseg_ij import metrics, models, tiling
 from stormseg_ij.candidates import Candidates
 from stormseg_ij.overlap import find_overlap
-from stormseg_ij.overlap_rules import RULES
-from stormseg_ij.postprocess import resolve
+from stormseg_ij.postprocess import RULES, resolve
 from stormseg_ij.simulate import simulate
 from stormseg_ij.tiling import ALIGN_PX, Tile, View, find_in_tiles, join, plan
 
