@@ -107,6 +107,7 @@ def segment(
             rules=RULES[used.overlap_rules],
             min_area_fraction=used.min_area_fraction,
             rng=np.random.default_rng(used.seed),
+            progress=told,
         )
         largest_pieces(labels, out=labels)
     if used.refine:

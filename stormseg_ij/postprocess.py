@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +14,8 @@ from stormseg_ij.regions import blocks, find_regions
 
 __all__ = ["RULES", "OverlapRules", "resolve"]
 
+_TOLD_EVERY = 1000  # candidates
+
 
 def resolve(
     candidates: Candidates,
@@ -22,7 +25,7 @@ def resolve(
     rules: OverlapRules,
     min_area_fraction: float,
     rng: np.random.Generator,
-    out: Labels | None = None,
+    progress: Callable[[float], None] = lambda _: None,
 ) -> tuple[Labels, dict[int, float]]:
     """Draw candidates at the original size, remove small ones and settle where they overlap.
 
@@ -44,8 +47,8 @@ def resolve(
         Of the mean area of all candidates in this image, as drawn; 0 removes nothing, 0.25 in the paper.
     rng : numpy.random.Generator
         For the rule that leaves small overlaps to chance.
-    out : ndarray of int32, shape `shape`, optional
-        Zeros, to be filled; by default a new array.
+    progress : callable
+        Told the finished fraction now and then; what it raises ends the work.
 
     Returns
     -------
@@ -53,11 +56,6 @@ def resolve(
         Numbered in reading order of each nucleus' first pixel. A nucleus can be in several pieces.
     scores : dict of int to float
         Of each label. A merged nucleus has the larger score of its parts: it is at least as sure as the surer one.
-
-    Raises
-    ------
-    ValueError
-        If `out` has another shape or type.
 
     References
     ----------
@@ -73,15 +71,20 @@ def resolve(
     >>> labels.tolist(), scores[2]
     ([[1, 1, 0], [1, 1, 2], [0, 2, 2]], 0.5)
     """
-    if out is not None and (out.shape != shape or out.dtype != np.int32):
-        raise ValueError(f"out is {out.dtype} of shape {out.shape}; give int32 of shape {shape}")
-    labels = np.zeros(shape, np.int32) if out is None else out
-    drawn = [_Drawn.of(instance) for i in range(len(candidates)) if (instance := candidates.draw(i, shape, scale))]
+    labels = np.zeros(shape, np.int32)
+    drawn = []
+    for i in range(len(candidates)):
+        if instance := candidates.draw(i, shape, scale):
+            drawn.append(_Drawn.of(instance))
+        if i % _TOLD_EVERY == 0:
+            progress(0.5 * i / len(candidates))
     least_px = min_area_fraction * sum(one.area for one in drawn) / max(1, len(drawn))
     drawn = sorted((one for one in drawn if one.area >= least_px), reverse=True)
     claims = Claims(labels, len(drawn))
     while drawn:
         claims.add(drawn.pop().instance())
+        if len(drawn) % _TOLD_EVERY == 0:
+            progress(1.0 - 0.5 * len(drawn) / len(candidates))
     claims.settle(rules, rng)
     return labels, _number(labels, claims, least_px)
 

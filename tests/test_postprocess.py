@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from stardist.geometry import polygons_to_label_coord
 
+from stormseg_ij import postprocess
 from stormseg_ij.candidates import Candidates
 from stormseg_ij.labels import largest_pieces, remove_small, renumber
 from stormseg_ij.postprocess import RULES, resolve
@@ -18,7 +19,7 @@ def discs(*circles: tuple[float, float, float, float]) -> Candidates:
     return Candidates(np.array(polygons, np.float32), np.array([c[3] for c in circles], np.float32))
 
 
-def resolved(candidates, shape, *, scale=1.0, rules="score", fraction=0.0, out=None):
+def resolved(candidates, shape, *, scale=1.0, rules="score", fraction=0.0, progress=lambda _: None):
     return resolve(
         candidates,
         shape,
@@ -26,7 +27,7 @@ def resolved(candidates, shape, *, scale=1.0, rules="score", fraction=0.0, out=N
         rules=RULES[rules],
         min_area_fraction=fraction,
         rng=np.random.default_rng(0),
-        out=out,
+        progress=progress,
     )
 
 
@@ -65,18 +66,21 @@ def test_labels_are_numbered_in_reading_order(rules):
     assert 10 < len(scores) == labels.max()
 
 
-def test_labels_go_into_a_given_array():
-    candidates = discs((20, 20, 10, 0.9), (24, 33, 9, 0.7))
-    out = np.zeros((40, 50), np.int32)
-    labels, _ = resolved(candidates, (40, 50), out=out)
-    assert labels is out
-    np.testing.assert_array_equal(out, resolved(candidates, (40, 50))[0])
+def test_progress_is_told_and_can_end_the_work(monkeypatch):
+    monkeypatch.setattr(postprocess, "_TOLD_EVERY", 2)
+    circles = [(10 + 30 * i, 20, 12, 0.9) for i in range(9)]
+    told = []
+    resolved(discs(*circles), (300, 40), progress=told.append)
+    assert len(told) >= 8
+    assert told == sorted(told)
+    assert 0.0 <= told[0] < told[-1] <= 1.0
 
+    def stop(fraction):
+        if fraction > 0.6:
+            raise KeyboardInterrupt
 
-@pytest.mark.parametrize("out", [np.zeros((40, 51), np.int32), np.zeros((40, 50), np.int64)])
-def test_a_given_array_must_fit(out):
-    with pytest.raises(ValueError, match="give int32 of shape"):
-        resolved(discs((20, 20, 10, 0.9)), (40, 50), out=out)
+    with pytest.raises(KeyboardInterrupt):
+        resolved(discs(*circles), (300, 40), progress=stop)
 
 
 def test_memory_holds_the_labels_and_little_more():
