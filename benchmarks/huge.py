@@ -24,9 +24,9 @@ from stormseg_ij.simulate import simulate
 SCENE_PX = 1024
 
 
-def write_mosaic(path: Path, side: int, kind: str) -> int:
+def write_mosaic(path: Path, side: int, kind: str, diameter: float | None) -> int:
     """Write a mosaic, every second scene mirrored; return how many whole scenes' nuclei it holds, about."""
-    scene = simulate(np.random.default_rng(20), kind=kind, size=SCENE_PX)
+    scene = simulate(np.random.default_rng(20), kind=kind, size=SCENE_PX, diameter=diameter)
     mosaic = np.empty((side, side), np.uint16)
     for top in range(0, side, SCENE_PX):
         for left in range(0, side, SCENE_PX):
@@ -62,6 +62,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("sides", type=int, nargs="*", default=[5120, 10_240, 20_480])
     parser.add_argument("--kind", default="tissue", choices=("tissue", "cell"))
+    parser.add_argument("--diameter", type=float, help="of the nuclei in pixels (default: 8 um, 18 um for cells)")
     parser.add_argument("--folder", type=Path, help="where images and results go (default: one that is removed)")
     parser.add_argument("--options", type=shlex.split, default=[], help='of stormseg segment, such as "--tile 1024"')
     arguments = parser.parse_args()
@@ -70,7 +71,7 @@ def main() -> None:
         print(f"{'side':>6} {'true':>8} {'found':>8} {'tiles':>6} {'seconds':>8} {'peak GiB':>8}  stages")
         for side in arguments.sides:
             image = Path(name) / f"mosaic_{side}.tif"
-            true = write_mosaic(image, side, arguments.kind)
+            true = write_mosaic(image, side, arguments.kind, arguments.diameter)
             seconds, peak, run = segment(
                 image, Path(name) / "out", [word for word in arguments.options if word != "--"]
             )

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 BAND_PIXELS = 8_000_000
 """Pixels that ImageJ gets at once: about 100 MB of Java's memory with what it makes of them."""
 
-_LARGEST_MIDDLE_BYTES = 2**30
+LARGEST_MIDDLE_BYTES = 2**30
 """Memory for what is resized along x and not yet along y; where it does not do, x is done again for some columns."""
 
 
@@ -81,7 +81,7 @@ class Bands:
         """Average along x in bands of rows, then along y in bands of columns, and round once, as ImageJ does."""
         out = np.empty(shape, pixels.dtype)
         height = pixels.shape[0]
-        groups = list(ranges(shape[1], _LARGEST_MIDDLE_BYTES // (4 * height)))
+        groups = list(ranges(shape[1], LARGEST_MIDDLE_BYTES // (4 * height)))
         self._work += (len(groups) - 1) * pixels.size
         for left, right in groups:
             columns = [slice(left + a, left + b) for a, b in ranges(right - left, BAND_PIXELS // height)]

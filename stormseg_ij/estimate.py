@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import psutil
 
+from stormseg_ij.bands import LARGEST_MIDDLE_BYTES
 from stormseg_ij.image import Image
 from stormseg_ij.settings import SegmentSettings
 from stormseg_ij.tiling import count_tiles
@@ -15,11 +16,11 @@ ONE_GO_PX = 1 << 20
 """Pixels of the network's input up to which `--route auto` takes an image in one go: the network needs 1.3 GB then."""
 
 # Measured with benchmarks/huge.py on 2 cores.
-_BASE_BYTES = 1.4e9  # Python, TensorFlow and Java without an image
+_BASE_BYTES = 1.15e9  # Python, TensorFlow and Java without an image
 _NETWORK_BYTES = 550.0  # per pixel of what the network sees at once
 _STAGE_BYTES = 0.5e9  # what a stage holds beside the image and its labels
 _NETWORK_SECONDS = 1.0  # per million pixels of its input, where no coarse pass has measured it
-_REST_SECONDS = 0.5  # per million pixels of the image: reading, resizing, drawing, refining, writing
+_REST_SECONDS = 0.9  # per million pixels of the image: reading, resizing, drawing, refining, writing
 
 
 @dataclass(frozen=True)
@@ -75,13 +76,13 @@ def estimate(
     seen = used.tile**2 if tiled else math.prod(shape)
     network = tiles * seen / 1e6 * (_NETWORK_SECONDS if seconds_per_mpx is None else seconds_per_mpx)
     pixels = image.pixels.size
-    held = image.pixels.nbytes + 4.0 * pixels  # the image and its labels
-    resized = image.pixels.itemsize * math.prod(shape) + 4.0 * shape[1] * image.shape[0]
-    stages = max(_NETWORK_BYTES * seen, min(_STAGE_BYTES, 80.0 * pixels))
+    resized = image.pixels.itemsize * math.prod(shape)
+    before = resized + max(_NETWORK_BYTES * seen, min(4.0 * shape[1] * image.shape[0], LARGEST_MIDDLE_BYTES))
+    after = 4.0 * pixels + min(_STAGE_BYTES, 80.0 * pixels)  # the labels, and what one stage makes of them
     return Estimate(
         tiles=tiles,
         seconds=network + _REST_SECONDS * pixels / 1e6,
-        bytes=_BASE_BYTES + held + max(resized, stages),
+        bytes=_BASE_BYTES + image.pixels.nbytes + max(before, after),
         free_bytes=psutil.virtual_memory().available,
     )
 

@@ -49,7 +49,7 @@ def both_ways(ij, pixels, **settings):
         patch.setattr(ij, "free_memory", lambda: None)
         patch.setattr(preprocess, "LARGE_PIXELS", 1)
         patch.setattr(bands, "BAND_PIXELS", 7 * max(pixels.shape))
-        patch.setattr(bands, "_LARGEST_MIDDLE_BYTES", 4 * 23 * pixels.shape[0])
+        patch.setattr(bands, "LARGEST_MIDDLE_BYTES", 4 * 23 * pixels.shape[0])
         in_bands = preprocess.preprocess(image, settings, ij)
     assert (in_bands.shape, in_bands.scale, in_bands.notes) == (at_once.shape, at_once.scale, at_once.notes)
     assert in_bands.calibration == at_once.calibration
