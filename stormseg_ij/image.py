@@ -20,8 +20,8 @@ from stormseg_ij.pieces import count_pieces, split
 from stormseg_ij.rows import row_bands
 
 __all__ = [
-    "LARGEST_LABEL", "SUFFIXES", "TIFF_SUFFIXES", "Calibration", "Image", "Labels", "Pixels", "label_lut", "read_image",
-    "read_labels", "read_shape", "rgb_to_gray", "write_labels", "write_png", "write_tiff",
+    "LARGEST_LABEL", "LARGEST_LABEL_IMAGE_PX", "SUFFIXES", "TIFF_SUFFIXES", "Calibration", "Image", "Labels", "Pixels",
+    "label_lut", "read_image", "read_labels", "read_shape", "rgb_to_gray", "write_labels", "write_png", "write_tiff",
 ]  # fmt: skip
 
 Pixels: TypeAlias = NDArray[Any]
@@ -32,6 +32,9 @@ LARGEST_LABEL = 2**24
 
 _LARGEST_TIFF_BYTES = 2**32 - 2**25
 """Pixels of a TIFF whose offsets have 32 bits: larger files are BigTIFFs, which ImageJ does not open."""
+
+LARGEST_LABEL_IMAGE_PX = _LARGEST_TIFF_BYTES // 4
+"""Pixels of the largest image whose labels surely fit into a TIFF that ImageJ opens, however many nuclei there are."""
 
 _IMAGEJ_TYPES = (np.uint8, np.uint16, np.float32)
 

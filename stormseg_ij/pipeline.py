@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 import stormseg_ij
 from stormseg_ij import models
 from stormseg_ij.candidates import Candidates
+from stormseg_ij.errors import ImageError
 from stormseg_ij.estimate import Estimate, estimate, is_tiled
-from stormseg_ij.image import Image
+from stormseg_ij.image import LARGEST_LABEL_IMAGE_PX, Image
 from stormseg_ij.labels import largest_pieces, renumber
 from stormseg_ij.postprocess import RULES, resolve
 from stormseg_ij.preprocess import preprocess, resized_shape
@@ -76,13 +77,18 @@ def segment(
 
     Raises
     ------
+    ImageError
+        If the image has so many pixels that ImageJ could not open its labels (`image.LARGEST_LABEL_IMAGE_PX`).
     ModelError
-        If the model cannot be loaded or, without tiles, the network's input would be too large.
+        If the model cannot be loaded.
 
     References
     ----------
     Mela & Liu 2021, Fig. 8: resize, blur, equalize; network; small instances and overlaps; back to full size.
     """
+    if image.pixels.size > LARGEST_LABEL_IMAGE_PX:
+        size = f"{image.shape[1]} x {image.shape[0]} pixels"
+        raise ImageError(f"{image.name} has {size}; ImageJ opens labels of {LARGEST_LABEL_IMAGE_PX} pixels; cut it up")
     clock = _Clock(progress or Progress())
     with clock("load model"):
         model = models.load(settings.model) if model is None else model

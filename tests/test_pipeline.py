@@ -125,6 +125,12 @@ def test_the_route_is_chosen_by_the_size_of_the_networks_input(ij, model, scene,
     assert pipeline.segment(scene[0], auto, ij=ij, model=model).run["tiles"]["tile"] == 512
 
 
+def test_an_image_whose_labels_imagej_could_not_open_is_refused_before_the_work():
+    pixels = np.broadcast_to(np.uint8(0), (40_000, 40_000))
+    with pytest.raises(ImageError, match=r"big has 40000 x 40000 pixels; ImageJ opens labels of \d+ pixels; cut it up"):
+        pipeline.segment(Image(pixels, "big"), SegmentSettings(), ij=None)
+
+
 def test_the_same_seed_gives_the_same_nuclei(ij, model, scene):
     one, two = (
         pipeline.segment(scene[0], SegmentSettings(size=400, nms=0.8, seed=5), ij=ij, model=model) for _ in range(2)
