@@ -21,7 +21,7 @@ from stormseg_ij.candidates import Candidates
 from stormseg_ij.errors import ImageError
 from stormseg_ij.estimate import Estimate, estimate, is_tiled
 from stormseg_ij.image import LARGEST_LABEL_IMAGE_PX, Image
-from stormseg_ij.labels import largest_pieces, renumber
+from stormseg_ij.labels import largest_pieces, remove_small, renumber
 from stormseg_ij.postprocess import RULES, resolve
 from stormseg_ij.preprocess import preprocess, resized_shape
 from stormseg_ij.refine import refine
@@ -120,6 +120,7 @@ def segment(
         with clock("refine") as told:
             refine(labels, image.pixels, out=labels, progress=told)
     with clock("number"):
+        remove_small(labels, used.min_area_fraction, out=labels)  # what lost pieces can have become small
         labels, scores = renumber(labels, scores, out=labels)
     if settings.size == "auto" and used.route == "resize" and scale.size == ONE_GO_SIZE_PX < max(image.shape):
         notes.append(f"the image was scaled to {scale.size} pixels, the most in one go: give --route tile for more")

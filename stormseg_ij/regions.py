@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stormseg_ij.image import Labels
+from stormseg_ij.rows import ranges
 
 Integers: TypeAlias = NDArray[np.int64]
 
@@ -126,9 +127,8 @@ def windows(labels: NDArray[Any], regions: Regions | None = None) -> Iterator[Wi
 
 def blocks(labels: NDArray[Any]) -> Iterator[tuple[int, NDArray[Any]]]:
     """Cut into some rows at a time; with each comes its first row."""
-    rows = max(1, _BLOCK_PX // max(labels.shape[1], 1))
-    for top in range(0, labels.shape[0] if labels.size else 0, rows):
-        yield top, np.ascontiguousarray(labels[top : top + rows])
+    for top, bottom in ranges(labels.shape[0] if labels.size else 0, _BLOCK_PX // max(labels.shape[1], 1)):
+        yield top, np.ascontiguousarray(labels[top:bottom])
 
 
 def runs(block: NDArray[Any], *, background: bool = False) -> tuple[Integers, Integers, NDArray[Any]]:

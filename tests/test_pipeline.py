@@ -54,7 +54,7 @@ def test_small_nuclei_are_removed_by_the_mean_area_of_the_image(ij, model, scene
     )
     area, whole = np.bincount(most.labels.ravel())[1:], np.bincount(all_of_them.labels.ravel())[1:]
     assert area.min() >= 0.9 * whole.mean()
-    assert most.count == (whole >= 0.9 * whole.mean()).sum() < all_of_them.count
+    assert 0 < most.count <= (whole >= 0.9 * whole.mean()).sum() < all_of_them.count
 
 
 @pytest.mark.parametrize(("side", "diameter"), [(600, 30.0), (600, 120.0)])

@@ -8,7 +8,7 @@ from stardist.geometry import polygons_to_label_coord
 
 from stormseg_ij import postprocess
 from stormseg_ij.candidates import Candidates
-from stormseg_ij.labels import largest_pieces, remove_small, renumber
+from stormseg_ij.labels import renumber
 from stormseg_ij.postprocess import RULES, resolve
 
 
@@ -109,35 +109,3 @@ def test_no_candidates_give_an_empty_image(rules):
         assert labels.shape == (5, 6)
         assert labels.max() == 0
         assert scores == {}
-    assert remove_small(largest_pieces(labels), 0.25).max() == 0
-    assert renumber(labels, scores)[1] == {}
-
-
-def test_largest_pieces_keeps_one_piece_per_label():
-    labels = np.array([[1, 1, 2, 1], [0, 0, 2, 0], [3, 0, 2, 2], [0, 3, 0, 0], [0, 3, 0, 1]], np.int32)
-    expected = np.array([[1, 1, 2, 0], [0, 0, 2, 0], [0, 0, 2, 2], [0, 3, 0, 0], [0, 3, 0, 0]], np.int32)
-    np.testing.assert_array_equal(largest_pieces(labels), expected)
-
-
-def test_small_nuclei_go_at_the_papers_25_percent_of_the_mean():
-    labels = np.zeros((40, 60), np.int32)
-    labels[:20, :20], labels[:20, 20:40] = 1, 2  # 400 px each
-    labels[30, :60] = 3  # 60 px: mean 286.7, limit 71.7
-    labels[35:37, :40] = 4  # 80 px: mean then 235, limit 58.75: both stay
-    assert set(np.unique(remove_small(labels, 0.25))) == {0, 1, 2, 3, 4}
-    labels[labels == 4] = 0
-    assert set(np.unique(remove_small(labels, 0.25))) == {0, 1, 2}
-    assert set(np.unique(remove_small(labels, 0.0))) == {0, 1, 2, 3}
-
-
-def test_gaps_in_numbers_do_not_count_as_nuclei():
-    labels = np.zeros((10, 10), np.int32)
-    labels[:4, :4], labels[6:8, 6:8] = 500, 7  # 16 and 4 px: mean 10, limit 2.5
-    np.testing.assert_array_equal(remove_small(labels, 0.25), labels)
-
-
-def test_renumber_follows_reading_order_and_carries_scores():
-    labels = np.array([[0, 9, 9], [4, 0, 2]], np.int32)
-    new, scores = renumber(labels, {9: 0.1, 4: 0.2, 2: 0.3, 77: 0.4})
-    assert new.tolist() == [[0, 1, 1], [2, 0, 3]]
-    assert scores == {1: 0.1, 2: 0.2, 3: 0.3}
