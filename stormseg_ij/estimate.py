@@ -17,7 +17,7 @@ ONE_GO_PX = 1 << 20
 
 # Measured with benchmarks/huge.py on 2 cores.
 _BASE_BYTES = 1.15e9  # Python, TensorFlow and Java without an image
-_NETWORK_BYTES = 550.0  # per pixel of what the network sees at once
+_NETWORK_BYTES = 450.0  # per pixel of what the network sees at once
 _STAGE_BYTES = 0.5e9  # what a stage holds beside the image and its labels
 _NETWORK_SECONDS = 1.0  # per million pixels of its input, where no coarse pass has measured it
 _REST_SECONDS = 0.9  # per million pixels of the image: reading, resizing, drawing, refining, writing

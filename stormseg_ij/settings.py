@@ -205,7 +205,7 @@ class PreprocessSettings(Settings):
 
 
 ONE_GO_SIZE_PX = 4096
-"""The largest size of an image that the network sees in one go: beyond it, it takes more than 10 GiB."""
+"""The largest size of an image that the network sees in one go: a square one takes 6 to 8 GiB then."""
 
 LEAST_PROBABILITY, MOST_NMS = 0.05, 0.9
 """Beyond these nearly every pixel is a nucleus of its own, and comparing them all takes minutes."""

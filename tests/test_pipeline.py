@@ -273,7 +273,7 @@ def test_a_failed_write_leaves_no_file_and_keeps_what_was_there(found, tmp_path,
         raise OSError(28, "No space left on device")
 
     before = {path.name: path.read_bytes() for path in found.save(tmp_path / "old").values()}
-    monkeypatch.setattr("stormseg_ij.pipeline.write_png", broken)  # the fourth of five files
+    monkeypatch.setattr("stormseg_ij.results.write_png", broken)  # the fourth of five files
     for folder in ("old", "new"):
         with pytest.raises(ImageError, match="No space left on device"):
             found.save(tmp_path / folder, overwrite=True)

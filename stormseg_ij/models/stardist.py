@@ -82,7 +82,7 @@ class StarDist:
 
         Notes
         -----
-        It takes some 550 bytes of memory per pixel: larger images go through `tiling.find_in_tiles`.
+        It takes some 450 bytes of memory per pixel: larger images go through `tiling.find_in_tiles`.
         """
         _, found = self._network.predict_instances(
             pixels, prob_thresh=probability, nms_thresh=nms, return_labels=False, predict_kwargs={"verbose": 0}
