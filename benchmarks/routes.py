@@ -18,7 +18,7 @@ from stormseg_ij.simulate import output_names, write_dataset
 IMAGES = {
     "tissue, usual pixels": {"kind": "tissue"},
     "cells, usual pixels": {"kind": "cell"},
-    "tissue, nuclei of 400 px": {"kind": "tissue", "diameter": 400.0},
+    "tissue, nuclei of 200 px": {"kind": "tissue", "diameter": 200.0, "size": 2560},
 }
 COLUMNS = ("F1", "FN %", "FP %", "Hausd.", "true", "found", "size", "s", "GiB")
 ROUTES = {
@@ -40,7 +40,9 @@ def main() -> None:
     print(f"{'image':26} {'route':28} {columns}")
     with tempfile.TemporaryDirectory() as scratch:
         for number, (title, options) in enumerate(IMAGES.items()):
-            settings = SimulateSettings(count=1, size=arguments.size, seed=77, localizations=False, **options)
+            settings = SimulateSettings(
+                **{"count": 1, "size": arguments.size, "seed": 77, "localizations": False, **options}
+            )
             folder = (arguments.folder or Path(scratch)) / str(number)
             paths = {name: folder / path for name, path in output_names(settings, 0).items()}
             if not paths["labels"].is_file():
