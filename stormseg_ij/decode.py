@@ -116,6 +116,11 @@ def check_finite(array: NDArray[Any], path: Path) -> None:
 
 
 def _check_file(path: Path) -> None:
+    try:
+        path.name.encode("utf-8")
+    except UnicodeEncodeError as error:
+        name = path.name.encode("utf-8", "backslashreplace").decode()
+        raise ImageError(f"the name {name} is not in UTF-8, as ImageJ needs it; rename the file") from error
     if path.is_dir():
         raise ImageError(f"{path} is a folder; give image files")
     if not path.is_file():

@@ -10,7 +10,7 @@ import psutil
 from stormseg_ij.bands import LARGEST_MIDDLE_BYTES
 from stormseg_ij.image import Image
 from stormseg_ij.settings import SegmentSettings
-from stormseg_ij.tiling import count_tiles
+from stormseg_ij.tiling import Tile, plan
 
 ONE_GO_PX = 1 << 20
 """Pixels of the network's input up to which `--route auto` takes an image in one go: the network needs 1.3 GB then."""
@@ -72,15 +72,16 @@ def estimate(
         What the network takes per million pixels, as measured on this computer.
     """
     tiled = is_tiled(used, shape)
-    tiles = count_tiles(shape, tile=used.tile, overlap=used.overlap) if tiled else 1
-    seen = used.tile**2 if tiled else math.prod(shape)
-    network = tiles * seen / 1e6 * (_NETWORK_SECONDS if seconds_per_mpx is None else seconds_per_mpx)
+    tiles = plan(shape, tile=used.tile, overlap=used.overlap) if tiled else [Tile(0, 0, *shape)]
+    areas = [(tile.bottom - tile.top) * (tile.right - tile.left) for tile in tiles]
+    seen = max(areas)
+    network = sum(areas) / 1e6 * (_NETWORK_SECONDS if seconds_per_mpx is None else seconds_per_mpx)
     pixels = image.pixels.size
     resized = image.pixels.itemsize * math.prod(shape)
     before = resized + max(_NETWORK_BYTES * seen, min(4.0 * shape[1] * image.shape[0], LARGEST_MIDDLE_BYTES))
     after = 4.0 * pixels + min(_STAGE_BYTES, 80.0 * pixels)  # the labels, and what one stage makes of them
     return Estimate(
-        tiles=tiles,
+        tiles=len(tiles),
         seconds=network + _REST_SECONDS * pixels / 1e6,
         bytes=_BASE_BYTES + image.pixels.nbytes + max(before, after),
         free_bytes=psutil.virtual_memory().available,

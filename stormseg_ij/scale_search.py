@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from stormseg_ij.candidates import Candidates
 from stormseg_ij.image import Image, Pixels
-from stormseg_ij.preprocess import preprocess
+from stormseg_ij.preprocess import LARGE_PIXELS, preprocess
 from stormseg_ij.scale import LARGEST_SIZE_PX, MOST_PROBABILITY, SMALLEST_SIZE_PX, Scale, find_scale
 from stormseg_ij.settings import LEAST_PROBABILITY, MOST_NMS, ONE_GO_SIZE_PX, PreprocessSettings, SegmentSettings
 
@@ -24,7 +24,6 @@ _WHOLE_PX = 1536  # up to this size the whole image is looked at
 _PART_PX = 768  # side of the parts of larger ones, in pixels of the network's input
 _PARTS = (0.5, 0.75, 0.9, 1.0)  # ranks of the parts looked at, by their signal: neither empty nor all of the densest
 _REDUCED_PX = 3072  # large images are reduced to this once, and all sizes up to `_WHOLE_PX` made of that
-_LARGE_PX = 32_000_000
 
 
 def search_scale(image: Image, used: SegmentSettings, model: Model, ij: ImageJ) -> tuple[Scale, float | None]:
@@ -61,7 +60,7 @@ class _Sampler:
     def __init__(self, image: Image, used: SegmentSettings, model: Model, ij: ImageJ) -> None:
         self._image, self._used, self._model, self._ij = image, used, model, ij
         self._source = image
-        if image.pixels.size > _LARGE_PX:
+        if image.pixels.size > LARGE_PIXELS:
             self._source = preprocess(image, PreprocessSettings(size=_REDUCED_PX), ij)
         self._speeds: list[float] = []
 

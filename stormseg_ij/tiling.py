@@ -31,7 +31,7 @@ LARGEST_TILE_PX = 2048
 _CUT_PX = 2.0  # nearer to a cut side a nucleus counts as cut off
 _NEAR_PX = 16.0  # by how much the views of one nucleus may disagree on which tile sees it better
 _SAME = 0.5  # share of the smaller of two views that the other covers where they show one nucleus
-_PILOTS = 4  # tiles that are looked at first, for the width of nuclei
+_PILOTS = ((0.1, 0.6), (0.4, 0.1), (0.6, 0.9), (0.9, 0.4))  # places looked at first, for the width of nuclei
 _ROOM = 1.25  # the overlap is that many times as wide as the widest nucleus
 
 
@@ -124,15 +124,6 @@ def plan(shape: tuple[int, int], *, tile: int, overlap: int) -> list[Tile]:
     return [Tile(top, left, bottom, right) for (top, bottom), (left, right) in product(rows, columns)]
 
 
-def count_tiles(shape: tuple[int, int], *, tile: int, overlap: int) -> int:
-    """Return how many tiles `plan` makes.
-
-    >>> count_tiles((5120, 5120), tile=512, overlap=128)
-    169
-    """
-    return math.prod(len(_sides(length, tile, overlap)) for length in shape)
-
-
 def find_in_tiles(
     shape: tuple[int, int],
     predict: Callable[[Tile], Candidates],
@@ -172,15 +163,15 @@ def find_in_tiles(
 
     asked = overlap
     while len(tiles) > 1:
-        pilots = np.linspace(0, len(tiles) - 1, _PILOTS + 2).astype(int)[1:-1]
-        grown = _wide_enough(max(_widest(look(tiles[i]).found) for i in pilots))
-        if grown <= overlap:
+        widest = max(_widest(look(pilot).found) for pilot in _pilots(tiles))
+        if widest == 0.0 or widest + 2 * _CUT_PX <= overlap or _wide_enough(widest) <= overlap:
             break
-        overlap, tile = grown, max(tile, 2 * grown)
+        overlap = _wide_enough(widest)
+        tile = max(tile, 2 * overlap)
+        grown = f"the overlap of tiles grew from {asked} to {overlap} pixels (tiles of {tile})"
+        notes = [f"{grown}: some nuclei are {widest:.0f} pixels wide"]
         tiles = plan(shape, tile=tile, overlap=overlap)
         seen.clear()
-    if overlap > asked:
-        notes.append(f"the overlap of tiles grew from {asked} to {overlap} pixels: some nuclei are wider")
     views = []
     for number, at in enumerate(tiles, start=1):
         views.append(look(at))
@@ -358,6 +349,14 @@ def _shared(one: Instance, two: Instance) -> int:
         return 0
     here, there = _cut(one, rows, columns), _cut(two, rows, columns)
     return int(np.count_nonzero(here & there))
+
+
+def _pilots(tiles: Sequence[Tile]) -> list[Tile]:
+    """Choose some tiles that have no row and no column in common, if there are so many."""
+    columns = sum(tile.top == tiles[0].top for tile in tiles)
+    rows = len(tiles) // columns
+    places = [round(y * (rows - 1)) * columns + round(x * (columns - 1)) for y, x in _PILOTS]
+    return [tiles[place] for place in dict.fromkeys(places)]
 
 
 def _widest(found: Candidates) -> float:

@@ -119,12 +119,6 @@ def test_a_network_for_colour_is_refused(model_folder):
         models.load(str(model_folder))
 
 
-def test_too_large_an_input_is_refused_before_memory_runs_out():
-    model = models.load("stardist-storm")
-    with pytest.raises(ModelError, match=r"5000 x 10 pixels; choose --size 4096"):
-        model.predict(np.zeros((10, 5000), np.float32), probability=0.5, nms=0.3)
-
-
 def test_normalization_is_by_percentiles_of_the_whole_image():
     pixels = np.arange(1001, dtype=np.uint16).reshape(7, 143)
     out = ModelInfo(low_percentile=10.0, high_percentile=90.0).normalize(pixels)

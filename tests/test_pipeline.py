@@ -113,7 +113,7 @@ def test_tiles_and_one_go_give_the_same_nuclei(ij, model, scene):
     tiled = pipeline.segment(scene[0], SegmentSettings(route="tile", tile=256, overlap=64, **kept), ij=ij, model=model)
     assert one.run["tiles"] == {"count": 1}
     assert tiled.run["tiles"] == {"count": 9, "tile": 256, "overlap": 128}
-    assert tiled.notes == ("the overlap of tiles grew from 64 to 128 pixels: some nuclei are wider",)
+    assert tiled.notes[0].startswith("the overlap of tiles grew from 64 to 128 pixels (tiles of 256): some nuclei are ")
     assert abs(one.count - tiled.count) <= 1
     assert metrics.score(tiled.labels, one.labels, iou=0.9).f1 > 0.97
 
@@ -171,7 +171,7 @@ def test_a_large_image_is_searched_for_the_scale_in_parts(ij, model, monkeypatch
     whole, _ = scale_search.search_scale(image, used, model, ij)
     monkeypatch.setattr(scale_search, "_WHOLE_PX", 300)
     monkeypatch.setattr(scale_search, "_PART_PX", 200)
-    monkeypatch.setattr(scale_search, "_LARGE_PX", 1000)
+    monkeypatch.setattr(scale_search, "LARGE_PIXELS", 1000)
     monkeypatch.setattr(scale_search, "_REDUCED_PX", 400)
     seen = []
     predict = type(model).predict

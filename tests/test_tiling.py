@@ -78,7 +78,6 @@ def crowd(shape, radius, seed=0):
 def test_tiles_cover_the_image_and_overlap(shape, side, overlap):
     overlap = min(overlap, side // 2)
     tiles = plan(shape, tile=side, overlap=overlap)
-    assert tiling.count_tiles(shape, tile=side, overlap=overlap) == len(tiles)
     for axis, (first, last) in enumerate((("top", "bottom"), ("left", "right"))):
         sides = sorted({(getattr(tile, first), getattr(tile, last)) for tile in tiles})
         assert sides[0][0] == 0
@@ -124,13 +123,14 @@ def test_the_overlap_grows_for_wide_nuclei_and_says_so():
     result = find_in_tiles(truth.shape, lambda tile: seen(truth, tile), tile=256, overlap=64)
     assert_same_nuclei(painted(result.candidates, truth.shape), truth)
     assert result.overlap >= 120
-    assert result.notes == (f"the overlap of tiles grew from 64 to {result.overlap} pixels: some nuclei are wider",)
+    grown = f"the overlap of tiles grew from 64 to {result.overlap} pixels (tiles of {result.tile})"
+    assert result.notes == (f"{grown}: some nuclei are 120 pixels wide",)
 
 
 def test_one_nucleus_wider_than_the_overlap_gets_a_tile_of_its_own():
     places = [(row, column, 10) for row in range(20, 1000, 60) for column in range(20, 1000, 60)]
-    truth = discs((1000, 1000), [place for place in places if np.hypot(place[0] - 450, place[1] - 450) > 130])
-    truth[discs(truth.shape, [(450, 450, 110)]) > 0] = truth.max() + 1
+    truth = discs((1000, 1000), [place for place in places if np.hypot(place[0] - 150, place[1] - 150) > 130])
+    truth[discs(truth.shape, [(150, 150, 110)]) > 0] = truth.max() + 1
     result = find_in_tiles(truth.shape, lambda tile: seen(truth, tile), tile=256, overlap=64)
     assert_same_nuclei(painted(result.candidates, truth.shape), truth)
     assert result.overlap == 64  # the tiles looked at first do not see it
@@ -183,6 +183,23 @@ def test_two_tiles_that_see_one_nucleus_as_one_or_as_two():
         together = painted(result.candidates, truth.shape)
         assert ((together > 0) == (truth > 0)).mean() > 0.99
         assert len(result.candidates) in (1, 2)
+
+
+def test_an_overlap_that_suffices_stays():
+    empty = np.zeros((600, 600), np.int32)
+    for truth, overlap in ((empty, 0), (crowd((600, 600), 14), 64), (crowd((600, 600), 29), 64)):
+        result = find_in_tiles(truth.shape, lambda tile, truth=truth: seen(truth, tile), tile=256, overlap=overlap)
+        assert (result.tile, result.overlap, result.notes) == (256, overlap, ())
+        assert_same_nuclei(painted(result.candidates, truth.shape), truth)
+
+
+@pytest.mark.parametrize("count", range(2, 12))
+def test_the_tiles_looked_at_first_are_spread(count):
+    tiles = plan((count * 192 + 64, count * 192 + 64), tile=256, overlap=64)
+    pilots = tiling._pilots(tiles)
+    assert len(tiles) == count**2
+    assert len({tile.top for tile in pilots}) >= min(count, 3)
+    assert len({tile.left for tile in pilots}) >= min(count, 3)
 
 
 def test_nothing_anywhere():

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from stormseg_ij import settings as options
 from stormseg_ij.cli.terminal import check_file, check_outputs, line, plane_of, progress, say, settings_of
-from stormseg_ij.errors import ImageError
+from stormseg_ij.errors import ImageError, SettingsError
 
 if TYPE_CHECKING:
     from stormseg_ij.image import Labels
@@ -97,6 +97,8 @@ def evaluate(arguments: argparse.Namespace) -> int:
 
     settings: options.EvaluateSettings = settings_of(arguments)
     if arguments.json is not None:
+        if arguments.json.suffix.lower() != ".json":
+            raise SettingsError(f"--json {arguments.json}: give a name that ends in .json")
         check_outputs([arguments.json], [arguments.pred, arguments.truth], overwrite=arguments.overwrite)
     scores = metrics.evaluate(arguments.pred, arguments.truth, iou=settings.iou)
     say(scores["notes"], "note")
@@ -117,9 +119,10 @@ def evaluate(arguments: argparse.Namespace) -> int:
 
 def report(arguments: argparse.Namespace) -> int:
     """Write a page that shows a folder of results."""
-    from stormseg_ij.report import write_report
+    from stormseg_ij.report import page_path, write_report
 
     settings: options.EvaluateSettings = settings_of(arguments)
+    check_outputs([page_path(arguments.folder, arguments.output)], [], overwrite=arguments.overwrite)
     page = write_report(
         arguments.folder,
         arguments.output,
