@@ -159,13 +159,14 @@ def _opened_tiff(path: Path) -> Iterator[Stored]:
         if not tif.series:
             raise ValueError("it holds no image")
         series = tif.series[0]
-        size = path.stat().st_size
-        ends = [0 if series.dataoffset is None else series.dataoffset + series.nbytes]
+        if series.dataoffset is not None:
+            _check_end(path, [series.dataoffset + series.nbytes])
         for page in series.pages:
             if page is not None:
-                ends += [offset + count for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True)]
-        if max(ends) > size or any(_LOST.search(line) for line in log):
-            raise ValueError(f"it is truncated at {size} bytes")
+                ends = [offset + count for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True)]
+                _check_end(_file_of(page), ends)
+        if any(_LOST.search(line) for line in log):
+            raise ValueError(f"it is truncated at {path.stat().st_size} bytes")
         shape, axes = _squeezed(tuple(series.shape), series.axes)
 
         def read(plane: int | None, any_byte_order: bool) -> NDArray[Any]:
@@ -177,6 +178,17 @@ def _opened_tiff(path: Path) -> Iterator[Stored]:
         last_shape += tuple(n for n, axis in zip(shape, axes, strict=True) if axis == "S")
         last_axes = axes.replace("S", "") + "S" * axes.count("S")
         yield Stored(last_shape, last_axes, np.dtype(series.dtype), tiff_calibration(tif), read)
+
+
+def _file_of(page: Any) -> Path:  # noqa: ANN401 (a tifffile page)
+    """Return the file that a page lies in: an OME-TIFF may have its planes in several files."""
+    return Path(page.parent.filehandle.path)
+
+
+def _check_end(path: Path, ends: list[int]) -> None:
+    size = path.stat().st_size
+    if max(ends, default=0) > size:
+        raise ValueError(f"it is truncated at {size} bytes")
 
 
 def _squeezed(shape: tuple[int, ...], axes: str) -> tuple[tuple[int, ...], str]:
@@ -193,21 +205,29 @@ def _tiff_plane(
     dtype = np.dtype(series.dtype).newbyteorder(series.keyframe.parent.byteorder)
     if series.transform is None:
         offset = series.dataoffset
-        if offset is not None:
+        if offset is not None and not series.is_multifile:
             nbytes = int(np.prod(whole, dtype=np.int64)) * dtype.itemsize
             return _uncompressed(path, offset + (plane or 0) * nbytes, whole, dtype, any_byte_order)
         pages = series.pages
         if len(pages) == count and pages[plane or 0] is not None:
-            return np.asarray(_page(path, pages[plane or 0], whole, dtype, any_byte_order))
+            return np.asarray(_page(pages[plane or 0], whole, dtype, any_byte_order))
     array = np.asarray(series.asarray()).reshape(shape)
     return array if plane is None else array[plane]
 
 
-def _page(path: Path, page: Any, shape: tuple[int, ...], dtype: np.dtype[Any], any_byte_order: bool) -> NDArray[Any]:  # noqa: ANN401 (a tifffile page)
+def _page(page: Any, shape: tuple[int, ...], dtype: np.dtype[Any], any_byte_order: bool) -> NDArray[Any]:  # noqa: ANN401 (a tifffile page)
     """Return one page: from where it lies in the file, or its strips and tiles decoded one by one into an array."""
     if page.is_final:
-        return _uncompressed(path, page.dataoffsets[0], shape, dtype, any_byte_order)
-    return np.asarray(page.asarray()).reshape(shape)
+        return _uncompressed(_file_of(page), page.dataoffsets[0], shape, dtype, any_byte_order)
+    file = page.parent.filehandle
+    closed = file.closed  # those of a stack's other files are
+    if closed:
+        file.open()
+    try:
+        return np.asarray(page.asarray()).reshape(shape)
+    finally:
+        if closed:
+            file.close()
 
 
 def _uncompressed(

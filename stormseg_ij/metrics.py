@@ -15,7 +15,7 @@ from stormseg_ij.image import SUFFIXES, Pixels
 from stormseg_ij.mapped import open_labels
 from stormseg_ij.overlap import Integers, Overlap, find_overlap
 from stormseg_ij.rois import SUFFIXES as ROI_SUFFIXES
-from stormseg_ij.rois import read_rois, rois_to_labels
+from stormseg_ij.rois import extent, read_rois, rois_to_labels
 from stormseg_ij.settings import EvaluateSettings
 
 Floats = NDArray[np.float64]
@@ -433,8 +433,7 @@ def _read_pair(pred: Path, truth: Path) -> tuple[Pixels, Pixels, list[str]]:
         height, width = next(iter(labels.values()))[0].shape
     else:  # two ROI files: any shape that holds all
         everything = [roi for path in (pred, truth) for roi in read_rois(path)]
-        height = max((roi.bottom for roi in everything), default=1)
-        width = max((roi.right for roi in everything), default=1)
+        height, width = extent(everything)
     labels |= {path: read_as_labels(path, (height, width)) for path in (pred, truth) if _holds_rois(path)}
     notes = [f"{path}: {note}" for path in (pred, truth) for note in labels[path][1]]
     return labels[pred][0], labels[truth][0], notes

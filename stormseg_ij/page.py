@@ -20,6 +20,8 @@ WIDTH_PX, HEIGHT_PX = 320, 130
 """Of a plot, before it is scaled to its place."""
 _LEFT, _RIGHT, _TOP, _BOTTOM = 30, 312, 8, 104
 _MOST_CURVES = 60
+_MOST_WRITTEN_OUT = 1e15
+_LARGEST = 1e300
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ def text(value: object) -> str:
 
 
 def number(value: float | None, digits: int | None = None) -> str:
-    """Write a number for people: so many decimals, or three significant figures; a dash for None.
+    """Write a number for people: so many decimals, or three significant figures; a dash for what is no finite number.
 
     Examples
     --------
@@ -98,9 +100,9 @@ def number(value: float | None, digits: int | None = None) -> str:
     """
     if value is None or not math.isfinite(value):
         return "\N{EN DASH}"
-    if digits is not None:
+    if digits is not None and abs(value) < _MOST_WRITTEN_OUT:
         return f"{value:,.{digits}f}"
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+    return f"{value:,.0f}" if 100 <= abs(value) < _MOST_WRITTEN_OUT else f"{value:.3g}"
 
 
 def items(kind: str, lines: Iterable[str]) -> str:
@@ -132,7 +134,7 @@ def bins_of(values: Reals, *, highest: float | None = None, count: int = 20) -> 
     """
     values = values[np.isfinite(values)]
     if highest is None:
-        most = max(float(np.quantile(values, 0.99)) if len(values) else 1.0, 1e-30)
+        most = min(max(float(np.quantile(values, 0.99)) if len(values) else 1.0, 1e-30), _LARGEST)
         steps = 10.0 ** math.floor(math.log10(most)) * np.array(
             [1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0]
         )
@@ -213,7 +215,7 @@ def curves(
     return _plot("".join(drawn), f"F1 over IoU {low:g} to {high:g}", mean, HEIGHT_PX - 8)
 
 
-def picture(jpeg: bytes | None, size: tuple[int, int], layers: Sequence[Layer], *, alt: str) -> str:
+def picture(jpeg: bytes | None, size: tuple[int, int], layers: Sequence[Layer], *, alt: str, lazy: bool = False) -> str:
     """Return a figure: the image as a data URI, outlines over it, and a legend.
 
     Parameters
@@ -225,6 +227,8 @@ def picture(jpeg: bytes | None, size: tuple[int, int], layers: Sequence[Layer], 
     layers : sequence of Layer
     alt : str
         What the picture shows, for those who cannot see it.
+    lazy : bool
+        Let the browser decode the image only when it comes near the window: for pages with many.
     """
     shapes = "".join(
         f'<path class="{layer.kind}" d="{data}"><title>{text(told)}</title></path>'
@@ -233,7 +237,10 @@ def picture(jpeg: bytes | None, size: tuple[int, int], layers: Sequence[Layer], 
     )
     box = f'viewBox="0 0 {size[0]} {size[1]}"'
     if jpeg is not None:
-        image = f'<img src="data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}" alt="{text(alt)}">'
+        place = f'width="{size[0]}" height="{size[1]}"'  # the page does not move when the image comes
+        wait = ' loading="lazy" decoding="async"' if lazy else ""
+        source = f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"
+        image = f'<img {place}{wait} src="{source}" alt="{text(alt)}">'
         shown = f'{image}<svg {box} preserveAspectRatio="none" aria-hidden="true">{shapes}</svg>'
         stage = f'<div class="stage">{shown}</div>'
     else:

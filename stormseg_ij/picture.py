@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,64 +11,103 @@ from numpy.typing import NDArray
 from stormseg_ij.image import Pixels
 from stormseg_ij.outlines import Integers, trace
 
-LONGEST_PX = 640
+Flags = NDArray[np.bool_]
+
+_LONGEST_PX, _QUALITY = 640, 82
+_LONGEST_SMALL_PX, _QUALITY_SMALL = 400, 70
+"""Of JPEGs; the latter where a page holds many."""
 _FINEST_PX = 1024
 """Outlines are traced in at most so many pixels on the longest side."""
 _OVERLAY_PX = 2048
+_MOST_ROUNDS = 8
+"""Pixels that are farther from known ones keep their value."""
 
 
-def jpeg(gray: Pixels, *, longest_px: int = LONGEST_PX) -> bytes:
-    """Encode a gray image as JPEG, reduced so that its longest side is at most `longest_px`.
+def jpeg(gray: Pixels, *, small: bool = False) -> bytes:
+    """Encode a gray image as JPEG, reduced so that its longest side is at most 640 px.
 
     Parameters
     ----------
     gray : ndarray of uint8, shape (Y, X)
+    small : bool
+        At most 400 px, and compressed harder: a third of the bytes.
     """
     from PIL import Image as PillowImage
 
+    longest_px, quality = (_LONGEST_SMALL_PX, _QUALITY_SMALL) if small else (_LONGEST_PX, _QUALITY)
     picture = PillowImage.fromarray(gray)
     picture.thumbnail((longest_px, longest_px), PillowImage.Resampling.BOX)
     buffer = io.BytesIO()
-    picture.save(buffer, format="JPEG", quality=82, optimize=True)
+    picture.save(buffer, format="JPEG", quality=quality, optimize=True)
     return buffer.getvalue()
 
 
 def without_outlines(gray: Pixels, labels: Pixels) -> Pixels:
-    """Take the outlines out of an overlay that was read as gray: they are filled from the pixels beside them.
+    """Take the outlines out of an overlay that was read as gray, and undo its enlargement.
 
     Parameters
     ----------
     gray : ndarray of uint8, shape (Y', X')
         `pipeline.overlay` of these labels, or any other image, which is returned as it is.
     labels : ndarray of int, shape (Y, X)
+        Only those pixels are looked at that the overlay shows: of an image of more than 2048, every n-th.
 
     Returns
     -------
-    ndarray of uint8, shape (Y', X')
+    ndarray of uint8, shape (Y, X) divided by n
+        Exact where the overlay was enlarged and no nucleus is a pixel thin: an enlarged pixel is never all outline
+        there. Else outlines are filled from the pixels beside them.
     """
-    from scipy import ndimage
-    from skimage import segmentation
-
     step = -(-max(labels.shape) // _OVERLAY_PX)
-    thinned = np.asarray(labels[::step, ::step]).astype(np.int32)
+    thinned = np.asarray(labels[::step, ::step])
     factor = gray.shape[0] // thinned.shape[0]
     if (thinned.shape[0] * factor, thinned.shape[1] * factor) != gray.shape:
         return gray
-    enlarged = np.kron(thinned, np.ones((factor, factor), np.int32))
-    known = ~segmentation.find_boundaries(enlarged, mode="inner")
-    filled = np.where(known, gray, 0).astype(np.float32)
-    for source in (known & (enlarged > 0), known):  # from inside the nuclei; where they are too thin, from anywhere
-        while not known.all():
-            weight = ndimage.uniform_filter(source.astype(np.float32), 3, mode="constant")
-            reached = ~known & (weight > 0.01)
-            if not reached.any():
-                break
-            sums = ndimage.uniform_filter(np.where(source, filled, 0.0), 3, mode="constant")
-            filled[reached] = sums[reached] / weight[reached]
-            np.logical_or(source, reached, out=source)
-            known |= reached
-    restored: NDArray[np.uint8] = np.clip(np.rint(filled), 0, 255).astype(np.uint8)
-    return restored
+    sides, last = _edges(thinned), factor - 1
+    filled, known = gray[::factor, ::factor].copy(), np.zeros(thinned.shape, bool)
+    for down, across in np.ndindex(factor, factor):
+        reached = [
+            sides[0] & (down == 0),
+            sides[1] & (down == last),
+            sides[2] & (across == 0),
+            sides[3] & (across == last),
+        ]
+        fresh = ~(np.logical_or.reduce(reached) | known)
+        filled[fresh] = gray[down::factor, across::factor][fresh]
+        known |= fresh
+    for same in (True, False):  # from inside the nucleus; where it is too thin, from anywhere
+        _fill(filled, known, thinned if same else np.zeros_like(thinned))
+    return filled
+
+
+def _edges(labels: Pixels) -> tuple[Flags, Flags, Flags, Flags]:
+    """Return which pixels of nuclei have another label above, below, to the left, to the right."""
+    sides = np.zeros((4, *labels.shape), bool)
+    changes = labels[1:] != labels[:-1]
+    sides[0, 1:], sides[1, :-1] = changes, changes
+    changes = labels[:, 1:] != labels[:, :-1]
+    sides[2, :, 1:], sides[3, :, :-1] = changes, changes
+    sides &= labels != 0
+    return sides[0], sides[1], sides[2], sides[3]
+
+
+def _fill(values: NDArray[np.uint8], known: Flags, labels: Pixels) -> None:
+    """Give pixels that are not known the mean of the known ones among their 8 neighbours of the same label, in place."""
+    height, width = values.shape
+    for _ in range(_MOST_ROUNDS):
+        y, x = np.nonzero(~known)
+        sums, counts = np.zeros(len(y)), np.zeros(len(y), np.int64)
+        for down, across in product((-1, 0, 1), repeat=2):
+            v, u = np.clip(y + down, 0, height - 1), np.clip(x + across, 0, width - 1)
+            fits = known[v, u] & (labels[v, u] == labels[y, x])
+            sums += np.where(fits, values[v, u], 0)
+            counts += fits
+        reached = counts > 0
+        if not reached.any():
+            return
+        y, x = y[reached], x[reached]
+        values[y, x] = np.rint(sums[reached] / counts[reached])
+        known[y, x] = True
 
 
 def outline_paths(labels: Pixels) -> tuple[dict[int, str], tuple[int, int]]:

@@ -26,6 +26,7 @@ from stormseg_ij.postprocess import RULES, resolve
 from stormseg_ij.preprocess import preprocess, resized_shape
 from stormseg_ij.refine import refine
 from stormseg_ij.results import OUTPUTS, Result, output_paths, overlay, refuse_existing
+from stormseg_ij.rows import row_bands
 from stormseg_ij.scale_search import search_scale
 from stormseg_ij.settings import LEAST_PROBABILITY, MOST_NMS, ONE_GO_SIZE_PX, PreprocessSettings, SegmentSettings
 from stormseg_ij.tiling import Tile, find_in_tiles
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = ["OUTPUTS", "Progress", "Result", "output_paths", "overlay", "refuse_existing", "segment"]
 
-_HASHED_PX = 1 << 24  # at once
+_LARGEST_VALUE = 1e30
 
 
 class Progress:
@@ -89,6 +90,7 @@ def segment(
     if image.pixels.size > LARGEST_LABEL_IMAGE_PX:
         size = f"{image.shape[1]} x {image.shape[0]} pixels"
         raise ImageError(f"{image.name} has {size}; ImageJ opens labels of {LARGEST_LABEL_IMAGE_PX} pixels; cut it up")
+    _check_range(image)
     clock = _Clock(progress or Progress())
     with clock("load model"):
         model = models.load(settings.model) if model is None else model
@@ -130,15 +132,22 @@ def segment(
         "image": image.name,
         "nuclei": len(scores),
         "settings": {"asked": settings.as_dict(), "used": used.as_dict()},
-        "model": {"name": model.name, "sha256": model.sha256, **dataclasses.asdict(model.info)},
-        "input": {"shape": image.shape, "dtype": str(image.pixels.dtype), "sha256": _hash(image.pixels)},
-        "versions": _versions(ij),
+        **_origins(image, model, ij),
         "scale": scale.as_dict(),
         "tiles": tiles,
         "seconds": clock.seconds,
         "notes": notes,
     }
     return Result(image, labels, scores, run, tuple(notes))
+
+
+def _check_range(image: Image) -> None:
+    """Refuse values whose sums ImageJ's and the networks' 32-bit arithmetic does not hold."""
+    if image.pixels.dtype != np.float32:
+        return
+    largest = max(float(np.abs(image.pixels[rows]).max()) for rows in row_bands(image.shape))
+    if largest > _LARGEST_VALUE:
+        raise ImageError(f"{image.name} has values up to {largest:g}, too large to be averaged; divide it first")
 
 
 def _resolved(settings: SegmentSettings, model: Model) -> SegmentSettings:
@@ -186,10 +195,18 @@ def _advice(image: Image, used: SegmentSettings) -> str:
 
 def _hash(pixels: NDArray[Any]) -> str:
     digest = hashlib.sha256()
-    rows = max(_HASHED_PX // max(pixels.shape[1], 1), 1)
-    for top in range(0, pixels.shape[0], rows):
-        digest.update(np.ascontiguousarray(pixels[top : top + rows]).data)
+    for rows in row_bands(pixels.shape):
+        digest.update(np.ascontiguousarray(pixels[rows]).data)
     return digest.hexdigest()
+
+
+def _origins(image: Image, model: Model, ij: ImageJ) -> dict[str, Any]:
+    """Return what a result was made from and with, for ``run.json``."""
+    return {
+        "model": {"name": model.name, "sha256": model.sha256, **dataclasses.asdict(model.info)},
+        "input": {"shape": image.shape, "dtype": str(image.pixels.dtype), "sha256": _hash(image.pixels)},
+        "versions": _versions(ij),
+    }
 
 
 def _versions(ij: ImageJ) -> dict[str, str]:

@@ -30,6 +30,8 @@ TRUTH_FOLDER, TRUTH_ENDING = "truth", "_truth"
 """Where truth is looked for beside the results: FOLDER/truth/NAME.tif, or FOLDER/NAME_truth.tif."""
 TRUTH_SUFFIXES = (".zip", ".png", ".tiff", ".tif")
 LOW_F1 = 0.5
+MANY_IMAGES = 50
+"""Pages with more images have smaller pictures, which are decoded when they are seen."""
 _MOST_NAMED = 5
 
 Track = Callable[[Sequence[str]], Iterable[str]]
@@ -53,6 +55,25 @@ class Report:
     images: int
     nuclei: int
     warnings: tuple[str, ...] = field(default=())
+
+
+def page_path(folder: str | Path, output: str | Path | None = None) -> Path:
+    """Return where the page on a folder is written: to `output`, or to ``FOLDER/report.html`` without it.
+
+    Raises
+    ------
+    SettingsError
+        If the name does not end in .html or .htm.
+
+    Examples
+    --------
+    >>> page_path("results").name, page_path("results", "mine.htm").name
+    ('report.html', 'mine.htm')
+    """
+    path = Path(folder) / PAGE_NAME if output is None else Path(output)
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise SettingsError(f"--output {path}: give a name that ends in .html")
+    return path
 
 
 def write_report(
@@ -95,15 +116,14 @@ def write_report(
     """
     folder, iou = Path(folder), EvaluateSettings(iou=iou).iou
     names = result_names(folder)
-    path = folder / PAGE_NAME if output is None else Path(output)
-    if path.suffix.lower() not in (".html", ".htm"):
-        raise SettingsError(f"--output {path}: give a name that ends in .html")
+    path = page_path(folder, output)
     if path.is_dir():
         raise ImageError(f"{path} is a folder; give the name of a file")
     if path.exists() and not overwrite:
         raise ImageError(f"{path} exists; give --overwrite to replace it, or another name")
     truths, faults = _truths(folder, names, None if truth is None else Path(truth))
-    images = [_examine(load(folder, name), truths.get(name), iou) for name in track(names)]
+    many = len(names) > MANY_IMAGES
+    images = [_examine(load(folder, name), truths.get(name), iou, many=many) for name in track(names)]
     images = _with_odd_sizes(images)
     warnings = [*faults, *(f"{facts.name}: {warning}" for facts in images for warning in facts.warnings)]
     with replacing(path) as temporary:
@@ -135,8 +155,8 @@ def _truths(folder: Path, names: Sequence[str], truth: Path | None) -> tuple[dic
     return found, faults + [f"{truth.name}/{file}: there are no results for it" for file in lonely]
 
 
-def _examine(saved: Saved, truth: Path | None, iou: float) -> Facts:
-    """Gather what the page tells of one image; its pixels are not kept."""
+def _examine(saved: Saved, truth: Path | None, iou: float, *, many: bool) -> Facts:
+    """Gather what the page tells of one image, perhaps of `many`; its pixels are not kept."""
     warnings, notes = list(saved.faults), _texts(look_up(saved.run, "notes"))
     agreement, true_labels = None, None
     if truth is not None and saved.labels is not None:
@@ -148,13 +168,12 @@ def _examine(saved: Saved, truth: Path | None, iou: float) -> Facts:
             warnings.append(str(error).replace(f"{truth.parent}/", ""))
     warnings += _doubts(saved, agreement)
     nuclei, table, none = saved.nuclei, saved.table, np.zeros(0)
-    count = look_up_number(saved.run, "nuclei")
     areas = table.get("area_px", none) if nuclei is None else nuclei.areas.astype(np.float64)
     seconds = look_up(saved.run, "seconds")
     return Facts(
         name=saved.name,
         shape=None if saved.labels is None else _shape(saved.labels),
-        count=len(areas) if nuclei is not None or table else None if count is None else int(count),
+        count=len(areas) if nuclei is not None or table else saved.count,
         areas_px=areas,
         circularities=table.get("Circ.", none),
         probabilities=table.get("score", none),
@@ -162,7 +181,7 @@ def _examine(saved: Saved, truth: Path | None, iou: float) -> Facts:
         size_px=look_up_number(saved.run, "settings", "used", "size"),
         seconds=sum(_numbers(seconds)) if isinstance(seconds, dict) and seconds else None,
         settings=_settings(saved.run),
-        picture=_picture(saved, agreement, true_labels, iou),
+        picture=_picture(saved, agreement, true_labels, iou, many=many),
         agreement=agreement,
         notes=tuple(notes),
         warnings=tuple(warnings),
@@ -209,14 +228,14 @@ def _with_odd_sizes(images: Sequence[Facts]) -> list[Facts]:
     ]
 
 
-def _picture(saved: Saved, agreement: Agreement | None, truth: Pixels | None, iou: float) -> str:
+def _picture(saved: Saved, agreement: Agreement | None, truth: Pixels | None, iou: float, *, many: bool) -> str:
     """Draw the image and outlines over it: of hits, missed and false nuclei where there is a truth."""
     if saved.labels is None or saved.nuclei is None:
         if saved.overlay is None:
             return '<p class="soft">There is no picture: label image and overlay cannot be read.</p>'
         height, width = saved.overlay.shape
         alt = f"Image {saved.name} with the outlines that stormseg segment drew"
-        return page.picture(picture.jpeg(saved.overlay), (width, height), [], alt=alt)
+        return page.picture(picture.jpeg(saved.overlay, small=many), (width, height), [], alt=alt, lazy=many)
     paths, size = picture.outline_paths(saved.labels)
     areas = dict(zip(saved.nuclei.ids.tolist(), saved.nuclei.areas.tolist(), strict=True))
 
@@ -239,7 +258,7 @@ def _picture(saved: Saved, agreement: Agreement | None, truth: Pixels | None, io
     gray = None if saved.overlay is None else picture.without_outlines(saved.overlay, saved.labels)
     counts = ", ".join(one.meaning for one in layers)
     alt = f"Image {saved.name} with outlines of nuclei; {counts}"
-    return page.picture(None if gray is None else picture.jpeg(gray), size, layers, alt=alt)
+    return page.picture(None if gray is None else picture.jpeg(gray, small=many), size, layers, alt=alt, lazy=many)
 
 
 def _page(folder: Path, images: Sequence[Facts], faults: Sequence[str], iou: float) -> str:

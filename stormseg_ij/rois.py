@@ -1,43 +1,34 @@
-"""Labels to ImageJ ROIs and back, exact to the pixel, and ROI files; the only place where rows become y."""
+"""Labels to ImageJ ROIs and back, exact to the pixel; the only place where rows become y."""
 
 from __future__ import annotations
 
 import re
-import struct
-import zipfile
-import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
-from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stormseg_ij.errors import ImageError
-from stormseg_ij.files import replacing
 from stormseg_ij.image import Labels
 from stormseg_ij.outlines import Loop, Mask, Outlines, fill, loops_to_path, path_to_loops, trace_window
 from stormseg_ij.regions import Window, find_regions, windows
+from stormseg_ij.roi_files import SUFFIXES, read_rois, write_rois
 
 if TYPE_CHECKING:
     from roifile import ImagejRoi
 
-SUFFIXES = (".zip", ".roi")
-"""Endings of ROI files."""
+__all__ = [
+    "OUTSIDE", "SUFFIXES", "extent", "iterate_rois", "labels_to_rois", "read_rois", "roi_name", "rois_to_labels",
+    "write_rois",
+]  # fmt: skip
 
 _NAME = re.compile(r"nucleus_(\d+)")
 OUTSIDE = "left out: it lies outside the image"
 """End of the note on a ROI that has no part in the image."""
 _LARGEST_LABEL = np.iinfo(np.int32).max
 _LARGEST_SHORT = 32_767
-_LARGEST_FILE = 1 << 30
-"""Bytes that the ROIs of one file may unpack to: a million nuclei need less."""
-
-_BROKEN_ARCHIVE = (
-    zipfile.BadZipFile, zlib.error, struct.error, OSError, EOFError, ValueError, OverflowError, RuntimeError,
-)  # fmt: skip
-"""What zipfile raises for damaged, encrypted and foreign archives."""
 
 
 def roi_name(label: int) -> str:
@@ -167,84 +158,17 @@ def rois_to_labels(rois: Iterable[ImagejRoi], shape: tuple[int, int]) -> tuple[L
     return labels, tuple(notes)
 
 
-def write_rois(path: str | Path, rois: Iterable[ImagejRoi]) -> int:
-    """Write ROIs as ImageJ's ROI Manager saves them, replacing `path` only once the file is complete.
+def extent(rois: Iterable[ImagejRoi]) -> tuple[int, int]:
+    """Return the shape (Y, X) of the smallest image that holds all of these ROIs; at least (1, 1).
 
-    Parameters
-    ----------
-    path : str or Path
-        ``.zip``, or ``.roi`` for a single ROI.
-    rois : iterable of roifile.ImagejRoi
-        Into a ``.zip`` they go one after the other, as many as there are: from `iterate_rois`, they never are in
-        memory together.
-
-    Returns
-    -------
-    int
-        How many they were.
-
-    Raises
-    ------
-    ImageError
-        If the suffix is another one, ``.roi`` gets other than one ROI, or the folder cannot be written to.
+    The box in a ROI's header has 16 bits: beyond 65,535 pixels the corners tell where it is.
     """
-    path = Path(path)
-    suffix = path.suffix.lower()
-    if suffix not in SUFFIXES:
-        raise ImageError(f"cannot write ROIs to {path}; choose a name that ends in .zip, or .roi for a single ROI")
-    if suffix == ".roi":
-        only = list(rois)
-        if len(only) != 1:
-            raise ImageError(f"{path} can hold one ROI, not {len(only)}; choose a name that ends in .zip")
-        with replacing(path) as temporary:
-            temporary.write_bytes(only[0].tobytes())
-        return 1
-    taken: set[str] = set()
-    with replacing(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
-        for roi in rois:
-            # A fixed date: the same ROIs give the same bytes.
-            entry = zipfile.ZipInfo(f"{_entry_name(roi, taken)}.roi", (1980, 1, 1, 0, 0, 0))
-            entry.compress_type = zipfile.ZIP_DEFLATED
-            archive.writestr(entry, roi.tobytes(), compresslevel=1)  # as small as level 6, in less time
-    return len(taken)
-
-
-def read_rois(path: str | Path) -> list[ImagejRoi]:
-    """Read the ROIs of a ``.zip`` of ImageJ's ROI Manager, or of a single ``.roi``.
-
-    Parameters
-    ----------
-    path : str or Path
-
-    Returns
-    -------
-    list of roifile.ImagejRoi
-        In the order of the file; one without a name of its own gets that of its entry. Entries that are no ``.roi``
-        are passed over, as in ImageJ.
-
-    Raises
-    ------
-    ImageError
-        If the file is missing or damaged, holds other files only, an entry's name leads out of the archive, or it would
-        unpack to more than ROIs can be. Nothing is ever unpacked to the disk.
-    """
-    path = Path(path)
-    suffix = path.suffix.lower()
-    if suffix not in SUFFIXES:
-        raise ImageError(f"{path} is no ROI file; give a .zip or .roi that ImageJ's ROI Manager saved")
-    try:
-        if suffix == ".roi":
-            return [_decode(path.read_bytes(), path.stem, path)]
-        with zipfile.ZipFile(path) as archive:
-            entries = _checked_entries(archive, path)
-            return [_decode(archive.read(entry), PurePosixPath(entry.filename).stem, path) for entry in entries]
-    except FileNotFoundError as error:
-        raise ImageError(f"there is no file {path}; check the path") from error
-    except PermissionError as error:
-        raise ImageError(f"you may not read {path}; ask for the right, or give a copy that you may read") from error
-    except _BROKEN_ARCHIVE as error:
-        reason = " ".join((getattr(error, "strerror", None) or str(error) or type(error).__name__).split())
-        raise ImageError(f"cannot read {path}: {reason}; save it again with ImageJ's ROI Manager") from error
+    height = width = 1
+    for roi in rois:
+        for loop in _loops(roi)[0]:
+            right, bottom = np.ceil(np.max(loop, axis=0)).astype(np.int64).tolist()
+            height, width = max(height, bottom), max(width, right)
+    return height, width
 
 
 def _by_label(labels: Labels, parts: list[Window]) -> Iterator[tuple[Outlines, int]]:
@@ -403,43 +327,3 @@ def _inside_oval(oval: tuple[int, int, int, int], part: tuple[int, int, int, int
         distance = np.arange(first - low, last - low) - (radius - 0.5)
         inside.append(distance * distance / (radius * radius))
     return inside[0][np.newaxis, :] + inside[1][:, np.newaxis] <= 1.0
-
-
-def _checked_entries(archive: zipfile.ZipFile, path: Path) -> list[zipfile.ZipInfo]:
-    """List the ROIs in an archive that is safe to read."""
-    entries = archive.infolist()
-    for entry in entries:
-        parts = PurePosixPath(entry.filename.replace("\\", "/"))
-        if parts.is_absolute() or ".." in parts.parts:
-            raise ImageError(f"{path} is not safe: its entry {entry.filename!r} leads out of it; get the file anew")
-    rois = [entry for entry in entries if entry.filename.endswith(".roi") and "__MACOSX/" not in entry.filename]
-    size = sum(entry.file_size for entry in rois)
-    if size > _LARGEST_FILE:
-        raise ImageError(f"{path} would unpack to {size >> 20} MiB, too much for ROIs; get the file anew")
-    if entries and not rois:
-        others = "another file" if len(entries) == 1 else f"{len(entries)} other files"
-        raise ImageError(f"{path} holds no ROIs but {others}; give one that the ROI Manager saved")
-    return rois
-
-
-def _decode(data: bytes, name: str, path: Path) -> ImagejRoi:
-    """Decode one ROI; `name` is what it is called if it has no name of its own."""
-    from roifile import ImagejRoi
-
-    try:
-        roi = ImagejRoi.frombytes(data)
-    except (ValueError, TypeError, IndexError, OverflowError, MemoryError, struct.error) as error:
-        raise ImageError(f"cannot read the ROI {name} in {path}: {error}; save it again with ImageJ") from error
-    roi.name = roi.name or name
-    return roi
-
-
-def _entry_name(roi: ImagejRoi, taken: set[str]) -> str:
-    """Name a ROI's entry by the ROI; a name that is taken gets -1, -2, ... as in ImageJ."""
-    stem = re.sub(r'[\\/:*?"<>|\x00-\x1f]', "_", roi.name or "roi")
-    name, count = stem, 0
-    while name in taken:
-        count += 1
-        name = f"{stem}-{count}"
-    taken.add(name)
-    return name

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from stormseg_ij.calibration import Calibration
 from stormseg_ij.errors import ImageError
-from stormseg_ij.image import Pixels, read_image, read_shape
+from stormseg_ij.image import LARGEST_LABEL, LARGEST_LABEL_IMAGE_PX, Pixels, read_image, read_shape
 from stormseg_ij.mapped import open_labels
 from stormseg_ij.overlap import Nuclei, find_nuclei
 from stormseg_ij.pipeline import OUTPUTS, output_paths
@@ -27,6 +28,8 @@ Reals = NDArray[np.float64]
 _TELLING = ("run", "labels", "measurements")
 """Outputs by which a result is known; ROI files and pictures may have been put there by the user."""
 _NEEDED = ("Area", "Circ.", "area_px")
+_MOST = {"Area": sys.float_info.max, "Circ.": 1.0, "area_px": float(LARGEST_LABEL_IMAGE_PX), "score": 1.0}
+_LONGEST_TOLD = 20
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,8 @@ class Saved:
     name : str
     run : mapping
         What ``NAME_run.json`` holds; empty if it cannot be read.
+    count : int or None
+        Nuclei according to `run`.
     labels : ndarray of int, shape (Y, X), or None
         Perhaps a view of the file.
     nuclei : Nuclei or None
@@ -53,6 +58,7 @@ class Saved:
 
     name: str
     run: Mapping[str, Any]
+    count: int | None
     labels: Pixels | None
     nuclei: Nuclei | None
     table: Mapping[str, Reals]
@@ -95,7 +101,8 @@ def load(folder: Path, name: str) -> Saved:
             faults.append(str(error).replace(f"{folder}/", ""))
             return None
 
-    run = attempt("run", read_run)
+    run = attempt("run", read_run) or {}
+    count = attempt("run", lambda path: _count(run, path)) if "nuclei" in run else None
     labels = attempt("labels", lambda path: open_labels(path)[0])
     calibration = attempt("labels", lambda path: read_shape(path)[1]) if labels is not None else None
     nuclei = None if labels is None else find_nuclei(labels, name)
@@ -111,7 +118,7 @@ def load(folder: Path, name: str) -> Saved:
     if len(set(known.values())) > 1:
         said = ", ".join(f"{count} in {file}" for file, count in known.items())
         faults.append(f"numbers of nuclei differ: {said}; make all from one of them, or segment again")
-    return Saved(name, run or {}, labels, nuclei, table or {}, overlay, calibration, tuple(faults))
+    return Saved(name, run, count, labels, nuclei, table or {}, overlay, calibration, tuple(faults))
 
 
 def read_run(path: Path) -> dict[str, Any]:
@@ -138,7 +145,8 @@ def read_table(path: Path) -> dict[str, Reals]:
     Raises
     ------
     ImageError
-        If it cannot be read, lacks one of these columns, or has something else than numbers in them.
+        If it cannot be read, lacks one of these columns, or has something in them that `measure.write_csv` never
+        writes: areas are positive, of no more pixels than a label image has; the others lie from 0 to 1, or are NaN.
     """
     try:
         with path.open(encoding="utf-8", newline="") as file:
@@ -170,21 +178,39 @@ def look_up(run: Mapping[str, Any], *keys: str) -> Any:  # noqa: ANN401 (whateve
 
 
 def look_up_number(run: Mapping[str, Any], *keys: str) -> float | None:
-    """Return a finite number deep in ``run.json``; None where there is none."""
+    """Return a finite number, 0 or greater, deep in ``run.json``; None where there is none."""
     value = look_up(run, *keys)
     try:
         found = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
     except OverflowError:
         return None
-    return found if math.isfinite(found) else None
+    return found if math.isfinite(found) and found >= 0.0 else None
+
+
+def _count(run: Mapping[str, Any], path: Path) -> int:
+    """Return the number of nuclei in ``run.json``."""
+    count = run["nuclei"]
+    if isinstance(count, int) and not isinstance(count, bool) and 0 <= count <= LARGEST_LABEL:
+        return count
+    fault = f"its number of nuclei is {_shortened(repr(count))}, not a whole one from 0 to {LARGEST_LABEL}"
+    raise ImageError(f"{path} is damaged: {fault}; segment the image again")
 
 
 def _number(text: Any, column: str, path: Path, line: int) -> float:  # noqa: ANN401 (csv gives None for a short row)
+    fault = f"{path} is damaged: line {line} has {_shortened(str(text))!r} in column {column}"
     try:
-        return float(text)
+        value = float(text)
     except (TypeError, ValueError) as error:
-        fault = f"line {line} of {path} has {str(text)[:20]!r} in column {column}"
         raise ImageError(f"{fault}; measure again with stormseg measure") from error
+    most = _MOST[column]
+    if 0.0 < value <= most or (most == 1.0 and (value == 0.0 or math.isnan(value))):
+        return value
+    wanted = "0 to 1" if most == 1.0 else "a finite number above 0" if math.isinf(2.0 * most) else f"1 to {most:.0f}"
+    raise ImageError(f"{fault}, not {wanted}; measure again with stormseg measure")
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _LONGEST_TOLD else f"{text[:_LONGEST_TOLD]}..."
 
 
 def _read_overlay(path: Path) -> Pixels:

@@ -79,3 +79,39 @@ def test_ctrl_c_in_the_middle_leaves_no_file(tmp_path):
     assert process.returncode == 1
     assert (out, err) == ("", "stormseg: stopped; finished outputs are complete, no half file is left\n")
     assert [path.name for path in tmp_path.rglob("*")] == ["big.tif"]
+
+
+def test_scores_never_replace_a_label_image(run, tmp_path):
+    labels = np.zeros((9, 9), np.uint16)
+    labels[2:5, 2:5] = 1
+    for name in ("a.tif", "b.tif"):
+        tifffile.imwrite(tmp_path / name, labels)
+    before = (tmp_path / "b.tif").read_bytes()
+    code, _, err = run("evaluate", tmp_path / "a.tif", tmp_path / "a.tif", "--json", tmp_path / "b.tif", "--overwrite")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "b.tif: give a name that ends in .json" in err
+    assert (tmp_path / "b.tif").read_bytes() == before
+
+
+def test_a_terminal_that_lacks_a_letter_gets_it_written_out(tmp_path):
+    labels = np.zeros((9, 9), np.uint16)
+    labels[2:5, 2:5], labels[7, 7] = 1, 2
+    tifffile.imwrite(tmp_path / "ünï.tif", labels)
+    done = subprocess.run(
+        [sys.executable, "-m", "stormseg_ij.cli", "evaluate", tmp_path / "ünï.tif", tmp_path / "ünï.tif"],
+        env={**os.environ, "PYTHONIOENCODING": "ascii"}, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "\\xfcn\\xef" in done.stdout
+
+
+def test_where_a_report_cannot_go_is_told_before_the_work(run, tmp_path):
+    tifffile.imwrite(tmp_path / "lab.tif", np.zeros((9, 9), np.uint8))
+    for place, line in (
+        (tmp_path / "lab.tif" / "x.html", "lab.tif is a file; give a folder"),
+        (tmp_path / f"{'x' * 251}.html", "is too long for a file or folder; give a shorter one"),
+        (tmp_path / "report.txt", "give a name that ends in .html"),
+    ):
+        code, out, err = run("report", tmp_path, "-o", place)
+        assert (code in (1, 2), out, err.count("\n")) == (True, "", 1)
+        assert line in err

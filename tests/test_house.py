@@ -16,7 +16,7 @@ PACKAGE = REPOSITORY / "stormseg_ij"
 LAYERS = [
     ["stormseg_ij", "errors", "files", "calibration", "rows", "pieces", "decode", "image",
      "settings"],
-    ["regions", "labels", "outlines", "rois", "measure", "overlap", "metrics", "candidates", "pairs",
+    ["regions", "labels", "outlines", "roi_files", "rois", "measure", "overlap", "metrics", "candidates", "pairs",
      "overlap_rules", "postprocess", "evidence", "borders", "refine", "scale", "tiling", "mapped", "page", "picture",
      "cards", "quality", "shapes", "layouts", "textures", "stray", "simulate", "installation"],
     ["bridge", "models"],
@@ -210,6 +210,23 @@ def test_files_stay_small():
     assert len(code) > len(MODULES)
     lengths = {path.relative_to(REPOSITORY): len(path.read_text("utf-8").splitlines()) for path in code}
     assert not {path: lines for path, lines in lengths.items() if lines > 450}
+
+
+def length(function: ast.FunctionDef) -> int:
+    """Lines of a function below its docstring."""
+    body = function.body[1:] if ast.get_docstring(function) is not None else function.body
+    return body[-1].end_lineno - body[0].lineno + 1 if body else 0
+
+
+def test_functions_stay_short():
+    functions = {
+        f"{module}.{node.name}": length(node)
+        for module, path in MODULES.items()
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.FunctionDef)
+    }
+    assert len(functions) > 300
+    assert not {name: lines for name, lines in functions.items() if lines >= 60}
 
 
 def test_no_paths_of_a_machine():

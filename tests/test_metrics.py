@@ -13,6 +13,7 @@ from hypothesis.extra.numpy import arrays
 from skimage.metrics import hausdorff_distance
 from stardist.matching import matching
 
+from stormseg_ij import rois
 from stormseg_ij.errors import ImageError, SettingsError
 from stormseg_ij.image import write_labels, write_png
 from stormseg_ij.metrics import (
@@ -399,3 +400,16 @@ def test_files_that_cannot_be_scored(tmp_path):
             evaluate(pred, truth)
         assert words in str(caught.value)
         assert "\n" not in str(caught.value)
+
+
+def test_two_roi_files_of_an_image_wider_than_65_535_pixels(tmp_path):
+    labels = np.zeros((20, 70_000), np.int32)
+    for number, left in enumerate((5, 40_000, 66_000, 69_000), start=1):
+        labels[3:9, left : left + 10] = number
+    labels[5, 66_005] = 0  # a hole: a composite ROI
+    rois.write_rois(tmp_path / "a.zip", rois.labels_to_rois(labels))
+    rois.write_rois(tmp_path / "b.zip", rois.labels_to_rois(np.where(labels == 3, 0, labels)))
+    scores = evaluate(tmp_path / "b.zip", tmp_path / "a.zip", iou=0.7)["pooled"]
+    assert (scores["n_true"], scores["n_pred"], scores["fn_percent"]) == (4, 3, 25.0)
+    assert rois.extent(rois.read_rois(tmp_path / "a.zip")) == (9, 69_010)
+    assert rois.extent([]) == (1, 1)

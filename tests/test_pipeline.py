@@ -131,6 +131,13 @@ def test_an_image_whose_labels_imagej_could_not_open_is_refused_before_the_work(
         pipeline.segment(Image(pixels, "big"), SegmentSettings(), ij=None)
 
 
+def test_values_that_cannot_be_averaged_are_refused():
+    pixels = np.ones((50, 60), np.float32)
+    pixels[7, 7] = -3e38
+    with pytest.raises(ImageError, match=r"hot has values up to 3e\+38, too large to be averaged; divide it first"):
+        pipeline.segment(Image(pixels, "hot"), SegmentSettings(), ij=None)
+
+
 def test_the_same_seed_gives_the_same_nuclei(ij, model, scene):
     one, two = (
         pipeline.segment(scene[0], SegmentSettings(size=400, nms=0.8, seed=5), ij=ij, model=model) for _ in range(2)

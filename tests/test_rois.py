@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from roifile import ROI_OPTIONS, ROI_SUBTYPE, ROI_TYPE, ImagejRoi
 
-from stormseg_ij import outlines, regions, rois
+from stormseg_ij import outlines, regions, roi_files, rois
 from stormseg_ij.errors import ImageError
 
 LABELS = hnp.arrays(
@@ -381,7 +381,7 @@ def test_damaged_and_hostile_archives(tmp_path, entries, message):
 
 
 def test_zip_bomb(tmp_path, monkeypatch):
-    monkeypatch.setattr(rois, "_LARGEST_FILE", 5 << 20)
+    monkeypatch.setattr(roi_files, "_LARGEST_FILE", 5 << 20)
     _archive(tmp_path / "bomb.zip", {f"{i}.roi": bytes(3 << 20) for i in range(2)})
     with pytest.raises(ImageError, match="would unpack to 6 MiB, too much for ROIs"):
         rois.read_rois(tmp_path / "bomb.zip")

@@ -12,6 +12,7 @@ from stormseg_ij import settings as options
 from stormseg_ij.cli import images, making, nuclei
 
 Handler = Callable[[argparse.Namespace], int]
+Command = Callable[..., argparse.ArgumentParser]
 
 
 class _Parser(argparse.ArgumentParser):
@@ -38,6 +39,14 @@ def parser() -> argparse.ArgumentParser:
             options.add_arguments(sub, used)
         return sub
 
+    _add_images(command)
+    _add_nuclei(command)
+    _add_results(command)
+    _add_making(command)
+    return top
+
+
+def _add_images(command: Command) -> None:
     text = "Find the nuclei of images; write ROIs, table, overlay."
     sub = command("segment", images.segment, text, options.SegmentSettings)
     sub.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="TIFF or PNG file")
@@ -49,6 +58,8 @@ def parser() -> argparse.ArgumentParser:
     _add_output(sub, "FILE.tif", "image to write")
     _add_java(sub)
 
+
+def _add_nuclei(command: Command) -> None:
     sub = command("labels-to-rois", nuclei.labels_to_rois, "Turn a label image into an ImageJ ROI zip.")
     sub.add_argument("labels", type=Path, metavar="LABELS", help="label image: 0 is background, every value a nucleus")
     _add_output(sub, "FILE.zip", "ROI file to write")
@@ -63,6 +74,8 @@ def parser() -> argparse.ArgumentParser:
     _add_image(sub)
     _add_output(sub, "FILE.csv", "table to write")
 
+
+def _add_results(command: Command) -> None:
     sub = command("evaluate", nuclei.evaluate, "Score results against the truth.", options.EvaluateSettings)
     sub.add_argument("pred", type=Path, metavar="PRED", help="labels, ROI zip, or a folder of them")
     sub.add_argument("truth", type=Path, metavar="TRUTH", help="labels, ROI zip, or a folder of them")
@@ -78,6 +91,8 @@ def parser() -> argparse.ArgumentParser:
     )
     _add_overwrite(sub)
 
+
+def _add_making(command: Command) -> None:
     sub = command(
         "simulate", making.simulate, "Write simulated STORM images with exact labels.", options.SimulateSettings
     )
@@ -97,7 +112,6 @@ def parser() -> argparse.ArgumentParser:
     sub = command("doctor", making.doctor, "Look at what is installed; say what to do for each fault.")
     sub.add_argument("--save", action="store_true", help="use this --fiji from now on (with no --fiji: ImageJ 1.54p)")
     _add_fiji(sub)
-    return top
 
 
 def _add_image(sub: argparse.ArgumentParser) -> None:
