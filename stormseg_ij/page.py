@@ -21,7 +21,6 @@ WIDTH_PX, HEIGHT_PX = 320, 130
 _LEFT, _RIGHT, _TOP, _BOTTOM = 30, 312, 8, 104
 _MOST_CURVES = 60
 _MOST_WRITTEN_OUT = 1e15
-_LARGEST = 1e300
 
 
 @dataclass(frozen=True)
@@ -134,7 +133,7 @@ def bins_of(values: Reals, *, highest: float | None = None, count: int = 20) -> 
     """
     values = values[np.isfinite(values)]
     if highest is None:
-        most = min(max(float(np.quantile(values, 0.99)) if len(values) else 1.0, 1e-30), _LARGEST)
+        most = max(float(np.quantile(values, 0.99)) if len(values) else 1.0, 1e-30)
         steps = 10.0 ** math.floor(math.log10(most)) * np.array(
             [1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0]
         )

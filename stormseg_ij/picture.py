@@ -13,9 +13,10 @@ from stormseg_ij.outlines import Integers, trace
 
 Flags = NDArray[np.bool_]
 
-_LONGEST_PX, _QUALITY = 640, 82
-_LONGEST_SMALL_PX, _QUALITY_SMALL = 400, 70
-"""Of JPEGs; the latter where a page holds many."""
+_JPEGS = ((640, 82), (400, 70), (400, 50), (320, 50), (320, 40), (240, 40))
+"""Longest side in px and quality, from the best to the smallest."""
+_MAGNIFIED_PX, _MAGNIFIED_QUALITY = 320, 92
+"""Up to that longest side, a page magnifies a picture so much that its quality has to be better."""
 _FINEST_PX = 1024
 """Outlines are traced in at most so many pixels on the longest side."""
 _OVERLAY_PX = 2048
@@ -23,22 +24,25 @@ _MOST_ROUNDS = 8
 """Pixels that are farther from known ones keep their value."""
 
 
-def jpeg(gray: Pixels, *, small: bool = False) -> bytes:
+def jpeg(gray: Pixels, *, most_bytes: int | None = None) -> bytes:
     """Encode a gray image as JPEG, reduced so that its longest side is at most 640 px.
 
     Parameters
     ----------
     gray : ndarray of uint8, shape (Y, X)
-    small : bool
-        At most 400 px, and compressed harder: a third of the bytes.
+    most_bytes : int, optional
+        Reduce and compress it more, until it has no more bytes than that, but not below 240 px and quality 40.
     """
     from PIL import Image as PillowImage
 
-    longest_px, quality = (_LONGEST_SMALL_PX, _QUALITY_SMALL) if small else (_LONGEST_PX, _QUALITY)
-    picture = PillowImage.fromarray(gray)
-    picture.thumbnail((longest_px, longest_px), PillowImage.Resampling.BOX)
-    buffer = io.BytesIO()
-    picture.save(buffer, format="JPEG", quality=quality, optimize=True)
+    for longest_px, usual in _JPEGS:
+        quality = _MAGNIFIED_QUALITY if usual == _JPEGS[0][1] and max(gray.shape) <= _MAGNIFIED_PX else usual
+        picture = PillowImage.fromarray(gray)
+        picture.thumbnail((longest_px, longest_px), PillowImage.Resampling.BOX)
+        buffer = io.BytesIO()
+        picture.save(buffer, format="JPEG", quality=quality, optimize=True)
+        if most_bytes is None or buffer.tell() <= most_bytes:
+            break
     return buffer.getvalue()
 
 
@@ -55,8 +59,8 @@ def without_outlines(gray: Pixels, labels: Pixels) -> Pixels:
     Returns
     -------
     ndarray of uint8, shape (Y, X) divided by n
-        Exact where the overlay was enlarged and no nucleus is a pixel thin: an enlarged pixel is never all outline
-        there. Else outlines are filled from the pixels beside them.
+        Exact where the overlay was enlarged: a part of each enlarged pixel is free of outlines, but for nuclei a pixel
+        thin. These, and outlines in other overlays, are filled from the pixels beside them.
     """
     step = -(-max(labels.shape) // _OVERLAY_PX)
     thinned = np.asarray(labels[::step, ::step])
@@ -92,14 +96,15 @@ def _edges(labels: Pixels) -> tuple[Flags, Flags, Flags, Flags]:
 
 
 def _fill(values: NDArray[np.uint8], known: Flags, labels: Pixels) -> None:
-    """Give pixels that are not known the mean of the known ones among their 8 neighbours of the same label, in place."""
+    """Give unknown pixels, in place, the mean of the known ones among their 8 neighbours of the same label."""
     height, width = values.shape
     for _ in range(_MOST_ROUNDS):
         y, x = np.nonzero(~known)
         sums, counts = np.zeros(len(y)), np.zeros(len(y), np.int64)
         for down, across in product((-1, 0, 1), repeat=2):
             v, u = np.clip(y + down, 0, height - 1), np.clip(x + across, 0, width - 1)
-            fits = known[v, u] & (labels[v, u] == labels[y, x])
+            inside = (v == y + down) & (u == x + across)
+            fits = inside & known[v, u] & (labels[v, u] == labels[y, x])
             sums += np.where(fits, values[v, u], 0)
             counts += fits
         reached = counts > 0

@@ -113,7 +113,7 @@ def odd_images(medians: Sequence[float | None]) -> list[str | None]:
     -------
     list of str or None
     """
-    known = [i for i, median in enumerate(medians) if median and math.isfinite(median)]
+    known = [i for i, median in enumerate(medians) if median]
     found: list[str | None] = [None] * len(medians)
     if len(known) < FEWEST_IMAGES:
         return found

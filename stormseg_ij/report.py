@@ -30,8 +30,8 @@ TRUTH_FOLDER, TRUTH_ENDING = "truth", "_truth"
 """Where truth is looked for beside the results: FOLDER/truth/NAME.tif, or FOLDER/NAME_truth.tif."""
 TRUTH_SUFFIXES = (".zip", ".png", ".tiff", ".tif")
 LOW_F1 = 0.5
-MANY_IMAGES = 50
-"""Pages with more images have smaller pictures, which are decoded when they are seen."""
+MANY_IMAGES, PICTURES_BYTES = 50, 4_500_000
+"""On a page with more images, their pictures are made smaller until they have so many bytes together."""
 _MOST_NAMED = 5
 
 Track = Callable[[Sequence[str]], Iterable[str]]
@@ -122,8 +122,8 @@ def write_report(
     if path.exists() and not overwrite:
         raise ImageError(f"{path} exists; give --overwrite to replace it, or another name")
     truths, faults = _truths(folder, names, None if truth is None else Path(truth))
-    many = len(names) > MANY_IMAGES
-    images = [_examine(load(folder, name), truths.get(name), iou, many=many) for name in track(names)]
+    most_bytes = PICTURES_BYTES // len(names) if len(names) > MANY_IMAGES else None
+    images = [_examine(load(folder, name), truths.get(name), iou, most_bytes=most_bytes) for name in track(names)]
     images = _with_odd_sizes(images)
     warnings = [*faults, *(f"{facts.name}: {warning}" for facts in images for warning in facts.warnings)]
     with replacing(path) as temporary:
@@ -155,8 +155,8 @@ def _truths(folder: Path, names: Sequence[str], truth: Path | None) -> tuple[dic
     return found, faults + [f"{truth.name}/{file}: there are no results for it" for file in lonely]
 
 
-def _examine(saved: Saved, truth: Path | None, iou: float, *, many: bool) -> Facts:
-    """Gather what the page tells of one image, perhaps of `many`; its pixels are not kept."""
+def _examine(saved: Saved, truth: Path | None, iou: float, *, most_bytes: int | None) -> Facts:
+    """Gather what the page tells of one image; its pixels are not kept."""
     warnings, notes = list(saved.faults), _texts(look_up(saved.run, "notes"))
     agreement, true_labels = None, None
     if truth is not None and saved.labels is not None:
@@ -181,7 +181,7 @@ def _examine(saved: Saved, truth: Path | None, iou: float, *, many: bool) -> Fac
         size_px=look_up_number(saved.run, "settings", "used", "size"),
         seconds=sum(_numbers(seconds)) if isinstance(seconds, dict) and seconds else None,
         settings=_settings(saved.run),
-        picture=_picture(saved, agreement, true_labels, iou, many=many),
+        picture=_picture(saved, agreement, true_labels, iou, most_bytes=most_bytes),
         agreement=agreement,
         notes=tuple(notes),
         warnings=tuple(warnings),
@@ -228,14 +228,21 @@ def _with_odd_sizes(images: Sequence[Facts]) -> list[Facts]:
     ]
 
 
-def _picture(saved: Saved, agreement: Agreement | None, truth: Pixels | None, iou: float, *, many: bool) -> str:
+def _picture(
+    saved: Saved, agreement: Agreement | None, truth: Pixels | None, iou: float, *, most_bytes: int | None
+) -> str:
     """Draw the image and outlines over it: of hits, missed and false nuclei where there is a truth."""
+
+    def drawn(gray: Pixels | None, size: tuple[int, int], layers: Sequence[Layer], alt: str) -> str:
+        data = None if gray is None else picture.jpeg(gray, most_bytes=most_bytes)
+        return page.picture(data, size, layers, alt=alt, lazy=most_bytes is not None)
+
     if saved.labels is None or saved.nuclei is None:
         if saved.overlay is None:
             return '<p class="soft">There is no picture: label image and overlay cannot be read.</p>'
         height, width = saved.overlay.shape
         alt = f"Image {saved.name} with the outlines that stormseg segment drew"
-        return page.picture(picture.jpeg(saved.overlay, small=many), (width, height), [], alt=alt, lazy=many)
+        return drawn(saved.overlay, (width, height), [], alt)
     paths, size = picture.outline_paths(saved.labels)
     areas = dict(zip(saved.nuclei.ids.tolist(), saved.nuclei.areas.tolist(), strict=True))
 
@@ -258,7 +265,7 @@ def _picture(saved: Saved, agreement: Agreement | None, truth: Pixels | None, io
     gray = None if saved.overlay is None else picture.without_outlines(saved.overlay, saved.labels)
     counts = ", ".join(one.meaning for one in layers)
     alt = f"Image {saved.name} with outlines of nuclei; {counts}"
-    return page.picture(None if gray is None else picture.jpeg(gray, small=many), size, layers, alt=alt, lazy=many)
+    return drawn(gray, size, layers, alt)
 
 
 def _page(folder: Path, images: Sequence[Facts], faults: Sequence[str], iou: float) -> str:

@@ -28,7 +28,14 @@ Reals = NDArray[np.float64]
 _TELLING = ("run", "labels", "measurements")
 """Outputs by which a result is known; ROI files and pictures may have been put there by the user."""
 _NEEDED = ("Area", "Circ.", "area_px")
-_MOST = {"Area": sys.float_info.max, "Circ.": 1.0, "area_px": float(LARGEST_LABEL_IMAGE_PX), "score": 1.0}
+_RANGES = {
+    "Area": (math.ulp(0.0), sys.float_info.max, "a finite number above 0"),
+    "Circ.": (0.0, 1.0, "0 to 1"),
+    "area_px": (1.0, float(LARGEST_LABEL_IMAGE_PX), f"1 to {LARGEST_LABEL_IMAGE_PX}"),
+    "score": (0.0, 1.0, "0 to 1"),
+}
+_LARGEST_PIXEL = 1e100
+"""In the square of any unit; areas of larger pixels, or of smaller ones than its inverse, could not be added up."""
 _LONGEST_TOLD = 20
 
 
@@ -104,7 +111,7 @@ def load(folder: Path, name: str) -> Saved:
     run = attempt("run", read_run) or {}
     count = attempt("run", lambda path: _count(run, path)) if "nuclei" in run else None
     labels = attempt("labels", lambda path: open_labels(path)[0])
-    calibration = attempt("labels", lambda path: read_shape(path)[1]) if labels is not None else None
+    calibration = attempt("labels", _calibration) if labels is not None else None
     nuclei = None if labels is None else find_nuclei(labels, name)
     table = attempt("measurements", read_table)
     overlay = attempt("overlay", _read_overlay)
@@ -202,11 +209,19 @@ def _number(text: Any, column: str, path: Path, line: int) -> float:  # noqa: AN
         value = float(text)
     except (TypeError, ValueError) as error:
         raise ImageError(f"{fault}; measure again with stormseg measure") from error
-    most = _MOST[column]
-    if 0.0 < value <= most or (most == 1.0 and (value == 0.0 or math.isnan(value))):
+    lowest, highest, wanted = _RANGES[column]
+    if lowest <= value <= highest or (highest == 1.0 and math.isnan(value)):
         return value
-    wanted = "0 to 1" if most == 1.0 else "a finite number above 0" if math.isinf(2.0 * most) else f"1 to {most:.0f}"
     raise ImageError(f"{fault}, not {wanted}; measure again with stormseg measure")
+
+
+def _calibration(path: Path) -> Calibration | None:
+    calibration = read_shape(path)[1]
+    if calibration is not None:
+        width, height = calibration.pixel_width, calibration.pixel_height
+        if not 1.0 / _LARGEST_PIXEL <= width * height <= _LARGEST_PIXEL:
+            raise ImageError(f"{path} states pixels of {width:g} x {height:g}; set its scale in ImageJ again")
+    return calibration
 
 
 def _shortened(text: str) -> str:

@@ -138,7 +138,8 @@ def test_pictures_are_inside_and_described(folder):
     for image, name in zip(images, "abcd", strict=True):
         kind, data = image["src"].split(",", 1)
         assert kind == "data:image/jpeg;base64"
-        assert PillowImage.open(io.BytesIO(base64.b64decode(data))).size == (640, 533)
+        assert PillowImage.open(io.BytesIO(base64.b64decode(data))).size == (240, 200)
+        assert (image["width"], image["height"], "loading" in image) == ("480", "400", False)
         assert image["alt"] == f"Image {name} with outlines of nuclei; nuclei: 12"
     assert all(svg.get("aria-label") or svg.get("aria-hidden") == "true" for svg in page.all("svg"))
 
@@ -247,9 +248,11 @@ def test_outputs_that_are_missing_or_damaged(folder, key):
         ("measurements", "Area,Circ.\n1,2\n", "has no column area_px"),
         (
             "measurements",
-            "Area,Circ.,area_px\n1,2,3\n1,two,3\n",
-            "line 3 of b_measurements.csv has 'two' in column Circ.",
+            "Area,Circ.,area_px\n1,1,3\n1,two,3\n",
+            "b_measurements.csv is damaged: line 3 has 'two' in column Circ.",
         ),
+        ("run", '{"nuclei": -5}', "b_run.json is damaged: its number of nuclei is -5"),
+        ("measurements", "Area,Circ.,area_px\n1,1,1e308\n", "b_measurements.csv is damaged: line 2 has '1e308'"),
         ("measurements", "Area,Circ.,area_px\n1\n", "has 'None' in column Circ."),
         (
             "measurements",
@@ -270,6 +273,7 @@ def test_outputs_that_hold_something_else(folder, key, text, words):
         {},
         {"settings": 3, "seconds": [], "model": None, "notes": 5},
         {"settings": {"used": {"size": 10**400}}, "seconds": {"x": None}},
+        {"settings": {"used": {"size": -5}}, "seconds": {"x": 1e308, "y": 1e308}},
     ],
 )
 def test_run_files_of_any_shape(folder, run):

@@ -1,8 +1,11 @@
 """The parts of the report against slow references: outlines, pictures, what is unusual, large label images."""
 
+import base64
 import html
 import io
+import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,14 +16,15 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image as PillowImage
 from skimage.measure import points_in_poly
 
-from stormseg_ij import decode, mapped, page, quality, rows
+from stormseg_ij import decode, mapped, page, quality, report, rows, saved
 from stormseg_ij.calibration import Calibration
-from stormseg_ij.errors import ImageError
-from stormseg_ij.image import read_labels, write_labels
+from stormseg_ij.errors import ImageError, SettingsError, StormsegError
+from stormseg_ij.image import Image, read_labels, write_labels
 from stormseg_ij.metrics import evaluate
 from stormseg_ij.overlap import Nuclei, find_nuclei
 from stormseg_ij.picture import jpeg, outline_paths, without_outlines
-from stormseg_ij.pipeline import overlay
+from stormseg_ij.pipeline import Result, overlay
+from stormseg_ij.report import page_path, write_report
 
 SLOWLY = settings(deadline=None)
 
@@ -71,14 +75,54 @@ def test_outlines_are_taken_out_of_the_overlay(shape):
     pixels = (labels % 7 * 20 + rng.integers(0, 4, shape)).astype(np.uint8)
     plain = overlay(pixels, np.zeros_like(labels))[..., 0]
     colours = overlay(pixels, labels)
-    outline = (colours != plain[..., None]).any(axis=2)
     drawn = colours.mean(axis=2).round().astype(np.uint8)
     restored = without_outlines(drawn, labels)
-    assert restored.shape == plain.shape
+    factor, step = max(plain.shape[0] // shape[0], 1), -(-max(shape) // 2048)
+    plain, before = plain[::factor, ::factor], drawn[::factor, ::factor]
+    assert restored.shape == plain.shape == labels[::step, ::step].shape
+    if factor > 1:
+        np.testing.assert_array_equal(restored, plain)  # no enlarged pixel is all outline
+        return
+    outline = (colours != plain[..., None]).any(axis=2)
     np.testing.assert_array_equal(restored[~outline], plain[~outline])
-    left, before = (np.abs(gray.astype(int) - plain)[outline].mean() for gray in (restored, drawn))
+    left, before = (np.abs(gray.astype(int) - plain)[outline].mean() for gray in (restored, before))
     assert before > 20
     assert left < 0.3 * before
+
+
+def slowly_without_outlines(gray, labels, factor):
+    """Take each pixel from where it has no outline; the others from those beside them, one after the other."""
+    outline = overlay(np.zeros_like(labels), labels).max(axis=2) > 0
+    values = np.full(labels.shape, -1.0)
+    for y, x in np.ndindex(labels.shape):
+        block = np.s_[factor * y : factor * (y + 1), factor * x : factor * (x + 1)]
+        plain = gray[block][~outline[block]]
+        values[y, x] = plain[0] if len(plain) else -1.0
+    for same in (True, False):
+        while True:
+            before = values.copy()
+            for y, x in np.argwhere(before < 0):
+                around = [(v, u) for v in (y - 1, y, y + 1) for u in (x - 1, x, x + 1)]
+                inside = [(v, u) for v, u in around if 0 <= v < len(labels) and 0 <= u < labels.shape[1]]
+                known = [before[p] for p in inside if before[p] >= 0 and (labels[p] == labels[y, x] or not same)]
+                values[y, x] = np.rint(np.mean(known)) if known else -1.0
+            if (values == before).all():
+                break
+    return values
+
+
+@pytest.mark.parametrize("width", [6, 400, 600])
+@pytest.mark.parametrize("seed", range(4))
+def test_outlines_are_filled_as_one_would_slowly(width, seed):
+    rng = np.random.default_rng(seed)
+    labels = np.kron(rng.choice([0, 3, 5], (3, 4)), np.ones((3, 4), int))[:, : max(6, seed * 4)].astype(np.int32)
+    labels[rng.random(labels.shape) < 0.1] = 9
+    labels = np.pad(labels, ((0, 0), (0, max(0, width - labels.shape[1]))))
+    pixels = rng.integers(0, 250, labels.shape).astype(np.uint8)
+    drawn = overlay(pixels, labels).mean(axis=2).round().astype(np.uint8)
+    factor = drawn.shape[0] // labels.shape[0]
+    assert factor == {6: 4, 400: 2, 600: 1}[width]
+    np.testing.assert_array_equal(without_outlines(drawn, labels), slowly_without_outlines(drawn, labels, factor))
 
 
 def test_another_picture_is_left_as_it_is():
@@ -91,6 +135,16 @@ def test_another_picture_is_left_as_it_is():
 )
 def test_thumbnails(shape, size):
     assert PillowImage.open(io.BytesIO(jpeg(np.full(shape, 7, np.uint8)))).size == size
+
+
+def test_thumbnails_of_few_bytes():
+    noise = np.random.default_rng(0).poisson(60.0, (700, 500)).astype(np.uint8)
+    free = len(jpeg(noise))
+    assert jpeg(noise, most_bytes=free) == jpeg(noise)
+    sizes = [len(jpeg(noise, most_bytes=most)) for most in (free - 1, free // 4, free // 8, 1)]
+    assert sizes == sorted(sizes, reverse=True)
+    assert (sizes[0] < free, sizes[1] <= free // 4, sizes[2] <= free // 8) == (True, True, True)
+    assert PillowImage.open(io.BytesIO(jpeg(noise, most_bytes=1))).size == (171, 240)  # still to be seen
 
 
 # ---- page
@@ -118,6 +172,22 @@ def test_histograms_hold_every_value(values):
     assert sum(int(count) for count in re.findall(r"<title>[^<]*: (\d+)</title>", drawn)) == len(finite)
     assert (f"n = {len(finite)}" if len(finite) else "no values") in drawn
     assert "nan" not in drawn
+
+
+def test_numbers_of_any_size_are_short():
+    for value in (1e308, -1e308, 1e15, 999999999999999.0, 1e-308):
+        for digits in (None, 0, 1, 3):
+            assert len(page.number(value, digits)) < 25
+    assert page.number(1e308, 1) == "1e+308"
+    assert page.number(999999999999999.0, 0) == "999,999,999,999,999"
+    assert [page.number(value) for value in (None, float("nan"), float("inf"))] == ["\N{EN DASH}"] * 3
+
+
+def test_pictures_have_the_place_that_outlines_have():
+    drawn = page.picture(b"x", (600, 400), [], alt="a", lazy=True)
+    assert '<img width="600" height="400" loading="lazy" decoding="async" src="data:image/jpeg;base64,eA=="' in drawn
+    assert 'viewBox="0 0 600 400"' in drawn
+    assert "lazy" not in page.picture(b"x", (600, 400), [], alt="a")
 
 
 # ---- what is unusual
@@ -159,6 +229,125 @@ def test_unusual_images_and_nuclei():
     labels[40:90, 100:180], labels[60:62, 300:302], labels[98:, 200:202] = 11, 12, 13
     large, small = quality.odd_nuclei(find_nuclei(labels), labels.shape)
     assert (np.flatnonzero(large).tolist(), np.flatnonzero(small).tolist()) == ([10], [11])  # 13 is cut by the border
+
+
+# ---- what is read back
+
+DISCS = np.kron(np.arange(12).reshape(3, 4), np.pad(np.ones((10, 10), int), 5)).astype(np.int32)
+COUNTS = (0, 7, 2**24)
+NO_COUNTS = (-5, 2**24 + 1, 10**400, 1e308, 12.0, "12", True, None, [12], float("nan"))
+AREAS, SHARES = ("Area", "area_px"), ("Circ.", "score")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Results for one image with 11 nuclei."""
+    run = {"settings": {"used": {"plane": None}}, "model": {"name": "none"}, "seconds": {"network": 1.5}, "nuclei": 11}
+    image = Image((DISCS * 9).astype(np.uint8), "b", Calibration(0.5, 0.5, "micron"))
+    Result(image, DISCS, dict.fromkeys(range(1, 12), 0.8), run).save(tmp_path / "out")
+    return tmp_path / "out"
+
+
+def with_value(path, column, value):
+    """Put a value into the first row of a table."""
+    heads, first, *rest = path.read_text().splitlines()
+    cells = first.split(",")
+    cells[heads.split(",").index(column)] = value
+    path.write_text("\n".join([heads, ",".join(cells), *rest]))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        *((column, value) for column in AREAS for value in ("nan", "inf", "-inf", "-5", "0", "1e309")),
+        *((column, value) for column in SHARES for value in ("inf", "-inf", "-5", "1e308", "1.1")),
+        ("area_px", "1e308"),
+    ],
+)
+def test_tables_with_values_that_nobody_measured(folder, column, value):
+    path = with_value(folder / "b_measurements.csv", column, value)
+    wanted = {"Area": "a finite number above 0", "area_px": "1 to 10"}.get(column, "0 to 1")
+    fault = f"b_measurements.csv is damaged: line 2 has '{value}' in column {column}, not {wanted}"
+    with pytest.raises(ImageError, match=re.escape(fault)):
+        saved.read_table(path)
+    written = write_report(folder)
+    (warning,) = written.warnings
+    assert warning.startswith(f"b: {fault}")
+    assert ("\n" in warning, str(folder) in warning, written.nuclei) == (False, False, 11)
+
+
+@pytest.mark.parametrize(("column", "value"), [("score", "NaN"), ("Circ.", "NaN"), ("Area", "1e308"), ("score", "0")])
+def test_tables_with_what_is_unknown_or_extreme(folder, column, value):
+    table = saved.read_table(with_value(folder / "b_measurements.csv", column, value))
+    np.testing.assert_array_equal(table[column][0], float(value))
+    assert write_report(folder).warnings == ()
+
+
+@pytest.mark.parametrize("count", [*COUNTS, *NO_COUNTS])
+def test_counts_of_run_files(folder, count):
+    for key in ("_labels.tif", "_measurements.csv"):
+        (folder / f"b{key}").unlink()
+    (folder / "b_run.json").write_text(json.dumps({"seconds": {"network": 1.5}, "nuclei": count}))
+    written = write_report(folder)
+    missing = ("b: b_labels.tif is missing", "b: b_measurements.csv is missing")
+    if count in COUNTS:
+        assert (written.nuclei, written.warnings) == (count, missing)
+        return
+    fault, *others = written.warnings
+    assert (written.nuclei, tuple(others)) == (0, missing)
+    assert fault.startswith(f"b: b_run.json is damaged: its number of nuclei is {repr(count)[:20]}")
+    assert fault.endswith(", not a whole one from 0 to 16777216; segment the image again")
+    assert ("\n" in fault, len(fault) < 200) == (False, True)
+    assert saved.load(folder, "b").run["seconds"] == {"network": 1.5}  # the rest of the file is believed
+
+
+@pytest.mark.parametrize("size", [1e200, 1e-200])
+def test_pixel_sizes_that_nothing_has(folder, size):
+    path = folder / "b_labels.tif"
+    metadata = {"axes": "YX", "PhysicalSizeX": size, "PhysicalSizeY": size}
+    tifffile.imwrite(path, DISCS.astype(np.uint16), ome=True, metadata=metadata)
+    fault = f"b: b_labels.tif states pixels of {size:g} x {size:g}; set its scale in ImageJ again"
+    assert write_report(folder).warnings == (fault,)
+
+
+# ---- the page's file
+
+
+def test_the_name_of_the_page(tmp_path):
+    assert page_path(tmp_path) == page_path(str(tmp_path), None) == tmp_path / "report.html"
+    assert page_path(tmp_path, "b/x.HTM") == Path("b/x.HTM")
+    for name in ("x", "x.pdf", "html", tmp_path / "a.html" / "b", ""):
+        with pytest.raises(SettingsError, match=r"^--output .*: give a name that ends in \.html$"):
+            page_path(tmp_path, name)
+
+
+def test_the_page_is_refused_before_the_work(folder, tmp_path):
+    def work(names):
+        pytest.fail(f"began with {names[0]}")
+
+    (tmp_path / "folder.html").mkdir()
+    (tmp_path / "there.html").touch()
+    for name, words in (("folder.html", "is a folder"), ("there.html", "exists"), ("x.txt", "ends in .html")):
+        with pytest.raises(StormsegError, match=words):
+            write_report(folder, tmp_path / name, track=work)
+    with pytest.raises(ImageError, match="is a folder"):
+        write_report(folder, tmp_path / "folder.html", overwrite=True, track=work)
+
+
+def test_many_pictures_are_small(folder, monkeypatch):
+    def shown():
+        (tag,) = re.findall("<img [^>]*>", write_report(folder, overwrite=True).path.read_text("utf-8"))
+        assert 'width="160" height="120"' in tag
+        return "lazy" in tag, base64.b64decode(tag.split("base64,")[1].split('"')[0])
+
+    lazy, usual = shown()
+    assert (lazy, PillowImage.open(io.BytesIO(usual)).size) == (False, (80, 60))
+    monkeypatch.setattr(report, "PICTURES_BYTES", len(usual) - 1)
+    assert shown() == (False, usual)
+    monkeypatch.setattr(report, "MANY_IMAGES", 0)
+    lazy, small = shown()
+    assert (lazy, len(small) < len(usual)) == (True, True)
 
 
 # ---- large label images

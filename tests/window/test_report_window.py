@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
+from stormseg_ij import report as report_module
 from stormseg_ij.image import Calibration, Image, write_labels
 from stormseg_ij.pipeline import Result
 from stormseg_ij.report import write_report
@@ -264,3 +265,18 @@ def test_page_can_be_printed(browser, report):
     assert len(pdf) > 50_000  # with its pictures
     assert time.perf_counter() - start < 30
     assert browser.run("[...document.querySelectorAll('details')].every((part) => part.open)")
+
+
+def test_many_pictures_wait_until_they_are_near_but_are_seen_and_printed(browser, report, tmp_path, monkeypatch):
+    monkeypatch.setattr(report_module, "MANY_IMAGES", 2)
+    browser.show(write_report(report.path.parent, tmp_path / "many.html").path, width=400, height=300)
+    assert browser.run("[...document.images].map((image) => image.loading)") == ["lazy"] * 3
+    heights = "[...document.images].map((image) => image.getBoundingClientRect().height)"
+    before = browser.run(heights)
+    assert min(before) > 100  # their place is kept
+    pdf = base64.b64decode(browser.call("Page.printToPDF", printBackground=False)["data"])
+    assert pdf.count(b"/Subtype /Image") >= 3
+    browser.run("document.images[2].scrollIntoView({ behavior: 'instant' }); document.images[2].decode()")
+    assert browser.run(heights) == before
+    assert browser.run(LOADED)[2] > 0
+    assert browser.complaints() == []
