@@ -10,14 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stormseg_ij.image import Image, Pixels
-from stormseg_ij.rows import ranges
+from stormseg_ij.rows import BAND_PIXELS, ranges
 from stormseg_ij.settings import PreprocessSettings
 
 if TYPE_CHECKING:
     from stormseg_ij.bridge import ImageJ
-
-BAND_PIXELS = 8_000_000
-"""Pixels that ImageJ gets at once: about 100 MB of Java's memory with what it makes of them."""
 
 LARGEST_MIDDLE_BYTES = 2**30
 """Memory for what is resized along x and not yet along y; where it does not do, x is done again for some columns."""

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stormseg_ij.bands import BAND_PIXELS, Bands
+from stormseg_ij.bands import Bands
 from stormseg_ij.errors import SettingsError
 from stormseg_ij.image import Image, Pixels
+from stormseg_ij.rows import BAND_PIXELS
 from stormseg_ij.settings import PreprocessSettings
 
 if TYPE_CHECKING:
