@@ -23,7 +23,7 @@ from stormseg_ij import bridge, installation
 
 REPOSITORY = Path(__file__).parents[1]
 
-# Where CI is set, the examples are the same in every run; elsewhere each run tries new ones. A slow moment is no failure.
+# Where CI is set, the examples are the same in every run; elsewhere each run tries new ones. Slow is no failure.
 settings.register_profile("ci", derandomize=True, deadline=None)
 settings.register_profile("elsewhere", deadline=None)
 settings.load_profile("ci" if os.environ.get("CI") else "elsewhere")
