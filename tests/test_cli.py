@@ -216,8 +216,8 @@ def test_ctrl_c_is_one_line(run, monkeypatch, tmp_path):
         (("measure", "a.tif", "a.tif", "-o", "old.csv"), 1, "old.csv exists; give --overwrite to replace it, or anoth"),
         (("preprocess", "a.tif", "-o", "./a.tif", "--overwrite"), 1, "a.tif is an input; give the output another name"),
         (("rois-to-labels", "a.zip", "--like", "a.tif", "-o", "a.tif", "--overwrite"), 1, "a.tif is an input"),
-        (("evaluate", "a.tif", "a.tif", "--json", "a.tif", "--overwrite"), 1, "a.tif is an input"),
-        (("evaluate", "a.tif", "a.tif", "--json", "old.csv"), 1, "old.csv exists; give --overwrite"),
+        (("evaluate", "a.tif", "a.tif", "--json", "a.tif", "--overwrite"), 2, "--json a.tif: give a name that ends in"),
+        (("evaluate", "a.tif", "a.tif", "--json", "old.json"), 1, "old.json exists; give --overwrite"),
         (("segment", "a.tif", "-o", "a.tif"), 1, "a.tif is a file; give a folder"),
         (("segment", "a.tif", "-o", "a" * 300), 1, "is too long for a file or folder; give a shorter one"),
         (("segment", "a" * 240 + ".tif", "-o", "out"), 1, "is too long for a file or folder"),
@@ -244,7 +244,8 @@ def test_what_cannot_end_well_is_refused_before_the_work(run, tmp_path, monkeypa
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(images, "start", started)
     write_tiff("a.tif", np.ones((3, 4), np.uint8))
-    (tmp_path / "old.csv").write_text("mine")
+    for name in ("old.csv", "old.json"):
+        (tmp_path / name).write_text("mine")
     (tmp_path / "dir.csv").mkdir()
     rois.write_rois("a.zip", [])
     rois.write_rois("far.zip", rois.labels_to_rois(np.eye(50, dtype=np.int32)[:, ::-1] * np.arange(50, dtype=np.int32)))
