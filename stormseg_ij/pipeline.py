@@ -28,7 +28,7 @@ from stormseg_ij.refine import refine
 from stormseg_ij.results import OUTPUTS, Result, output_paths, overlay, refuse_existing
 from stormseg_ij.rows import row_bands
 from stormseg_ij.scale_search import search_scale
-from stormseg_ij.settings import LEAST_PROBABILITY, MOST_NMS, ONE_GO_SIZE_PX, PreprocessSettings, SegmentSettings
+from stormseg_ij.settings import LEAST_PROBABILITY, MOST_NMS, ONE_GO_SIZE_PX, SegmentSettings
 from stormseg_ij.tiling import Tile, find_in_tiles
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def segment(
     expected = estimate(image, used, resized_shape(image.shape, scale.size), seconds_per_mpx=seconds_per_mpx)
     clock.progress.expect(expected)
     with clock("preprocess") as told:
-        small = preprocess(image, _preprocess_settings(used, scale.size), ij, progress=told)
+        small = preprocess(image, used.preprocessing(scale.size), ij, progress=told)
     with clock("network") as told:
         candidates, tiles, found_notes = _find(small, used, model, told)
     notes = [*small.notes, *found_notes]
@@ -159,10 +159,6 @@ def _resolved(settings: SegmentSettings, model: Model) -> SegmentSettings:
         nms=min(model.nms, MOST_NMS) if settings.nms is None else settings.nms,
         refine=model.info.refine if settings.refine is None else settings.refine,
     )
-
-
-def _preprocess_settings(used: SegmentSettings, size: int) -> PreprocessSettings:
-    return PreprocessSettings(size=size, blur=used.blur or 0.0, equalize=used.equalize)
 
 
 def _find(

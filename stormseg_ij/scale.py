@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from stormseg_ij.candidates import Candidates
 from stormseg_ij.image import Image, Labels
+from stormseg_ij.labels import areas
 
 SMALLEST_SIZE_PX, LARGEST_SIZE_PX = 8, 100_000
 MOST_PROBABILITY = 0.5
@@ -165,7 +166,7 @@ def median_diameter(labels: Labels) -> float:
     >>> round(median_diameter(np.array([[1, 1, 2, 2], [1, 1, 2, 2]])), 3)
     2.257
     """
-    area = np.bincount(labels.ravel())[1:]
+    area = areas(labels)[1:]
     area = area[area > 0]
     return float(np.sqrt(4.0 * np.median(area) / np.pi)) if area.size else 0.0
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -87,18 +88,22 @@ class _Sampler:
         return max(round(size * max(part.shape) / max(self._image.shape)), SMALLEST_SIZE_PX)
 
     def _preprocessed(self, image: Image, size: int) -> Pixels:
-        settings = PreprocessSettings(size=size, blur=self._used.blur or 0.0, equalize=self._used.equalize)
-        return preprocess(image, settings, self._ij).pixels
+        return preprocess(image, self._used.preprocessing(size), self._ij).pixels
 
     def _network(self, pixels: NDArray[np.float32]) -> Candidates:
         probability, nms = self._used.probability or LEAST_PROBABILITY, self._used.nms or 0.0
         return self._model.predict(pixels, probability=probability, nms=nms)
 
+    @cached_property
+    def _signal(self) -> NDArray[np.float32]:
+        """The normalised image, or its reduced form, from 0 to 1."""
+        return self._model.info.normalize(self._source.pixels).clip(0.0, 1.0)
+
     def _parts(self, size: int) -> list[Image]:
         """Cut the image into equal parts and take some, by the rank of their signal."""
         shape, longest = self._image.shape, max(self._image.shape)
         counts = [max(math.ceil(side * size / longest / _PART_PX), 1) for side in shape]
-        signal = self._model.info.normalize(self._source.pixels).clip(0.0, 1.0)
+        signal = self._signal
         for axis, count in enumerate(counts):
             starts = np.arange(count) * signal.shape[axis] // count
             signal = np.add.reduceat(signal, starts, axis=axis)

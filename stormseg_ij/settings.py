@@ -264,6 +264,10 @@ class SegmentSettings(Settings):
         if self.overlap > self.tile // 2:
             raise SettingsError(f"--overlap {self.overlap} is more than half of --tile {self.tile}; give a smaller one")
 
+    def preprocessing(self, size: int) -> PreprocessSettings:
+        """Return what ImageJ does before the network, at this size of the longer side; without a blur, none."""
+        return PreprocessSettings(size=size, blur=self.blur or 0.0, equalize=self.equalize)
+
 
 @dataclass(frozen=True)
 class SimulateSettings(Settings):

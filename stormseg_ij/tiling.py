@@ -164,9 +164,10 @@ def find_in_tiles(
     asked = overlap
     while len(tiles) > 1:
         widest = max(_widest(look(pilot).found) for pilot in _pilots(tiles))
-        if widest == 0.0 or widest + 2 * _CUT_PX <= overlap or _wide_enough(widest) <= overlap:
+        wide_enough = _wide_enough(widest)
+        if widest == 0.0 or widest + 2 * _CUT_PX <= overlap or wide_enough <= overlap:
             break
-        overlap = _wide_enough(widest)
+        overlap = wide_enough
         tile = max(tile, 2 * overlap)
         grown = f"the overlap of tiles grew from {asked} to {overlap} pixels (tiles of {tile})"
         notes = [f"{grown}: some nuclei are {widest:.0f} pixels wide"]
