@@ -104,7 +104,7 @@ def opened(path: Path, *, palette_indices: bool = False) -> Iterator[Stored]:
         raise ImageError(message) from error
 
 
-def check_finite(array: NDArray[Any], path: Path) -> None:
+def check_finite(array: NDArray[Any], path: Path | str) -> None:
     """Raise ImageError if a pixel is NaN or infinite."""
     if array.dtype.kind != "f":
         return

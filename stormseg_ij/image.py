@@ -170,12 +170,35 @@ def read_labels(path: str | Path) -> tuple[Labels, tuple[str, ...]]:
         if any(np.ptp(array[rows][..., :colours], axis=-1).any() for rows in row_bands(array.shape)):
             raise ImageError(f"{path} is no label image: it has {stored.described()}; give one gray plane")
         array = array[..., 0]
-    check_finite(array, path)
+    return as_labels(array, path)
+
+
+def as_labels(array: Pixels, source: Path | str) -> tuple[Labels, tuple[str, ...]]:
+    """Take pixels as a label image, by the rules of `read_labels`.
+
+    Parameters
+    ----------
+    array : ndarray, shape (Y, X)
+        Integers, or floats with integer values. It may be changed.
+    source : Path or str
+        Where it comes from, for the errors.
+
+    Returns
+    -------
+    labels : ndarray, shape (Y, X), dtype int32
+    notes : tuple of str
+
+    Raises
+    ------
+    ImageError
+        For values that are negative, no integers, NaN or infinite.
+    """
+    check_finite(array, source)
     if array.dtype.kind == "f" and any((array[rows] != np.rint(array[rows])).any() for rows in row_bands(array.shape)):
-        raise ImageError(f"{path} is no label image: it has values that are no integers; give nucleus numbers")
+        raise ImageError(f"{source} is no label image: it has values that are no integers; give nucleus numbers")
     lowest, highest = int(array.min()), int(array.max())
     if lowest < 0 or highest > np.iinfo(np.int32).max:
-        raise ImageError(f"{path} is no label image: its values run from {lowest} to {highest}; give 0 and up")
+        raise ImageError(f"{source} is no label image: its values run from {lowest} to {highest}; give 0 and up")
     if highest > 0 and not any(((a := array[rows]) != 0)[a != highest].any() for rows in row_bands(array.shape)):
         labels, count = split(array)
         return labels, (f"binary image split into {count} connected component{'s' * (count != 1)}",)

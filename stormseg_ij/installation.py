@@ -21,6 +21,10 @@ from stormseg_ij.files import replacing
 
 IMAGEJ_VERSION = "1.54p"
 IMAGEJ_SHA256 = "2e1a09961dfb41cee66ddc821b2577a41a072566ce45a49bae69267099741e20"
+PATCHER_VERSION = "2.0.0"
+PATCHER_SHA256 = "b68810263f9521ddb34bac272816613ebb71607775c1fc337079a0476c2b581a"
+JAVASSIST_VERSION = "3.30.2-GA"
+JAVASSIST_SHA256 = "eba37290994b5e4868f3af98ff113f6244a6b099385d9ad46881307d3cb01aaf"
 
 _MB = 1024 * 1024
 _LEAST_HEAP_MB = 64
@@ -162,6 +166,28 @@ def save_fiji(fiji: str | None) -> None:
         temporary.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
 
 
+@dataclass(frozen=True)
+class _Jar:
+    """A jar of Maven Central, and what messages call it."""
+
+    group: str
+    artifact: str
+    version: str
+    sha256: str
+    called: str
+
+    def is_real(self, path: Path) -> bool:
+        return path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == self.sha256
+
+
+_IMAGEJ = _Jar("net.imagej", "ij", IMAGEJ_VERSION, IMAGEJ_SHA256, "ImageJ")
+_PATCHERS = (
+    _Jar("net.imagej", "ij1-patcher", PATCHER_VERSION, PATCHER_SHA256, "ij1-patcher"),
+    _Jar("org.javassist", "javassist", JAVASSIST_VERSION, JAVASSIST_SHA256, "javassist"),
+)
+"""What lets whole macros run in an ImageJ without a display; javassist is that of the patcher's own parent POM."""
+
+
 def imagej_jar() -> Path:
     """Return ImageJ's jar in the Maven cache; download it if it is not there or is damaged.
 
@@ -170,31 +196,46 @@ def imagej_jar() -> Path:
     BridgeError
         If it cannot be downloaded or saved, or is not the real one.
     """
+    return _cached(_IMAGEJ)
+
+
+def patcher_jars() -> list[Path]:
+    """Return the jars that let whole macros run without a display, as `imagej_jar` does.
+
+    Raises
+    ------
+    BridgeError
+        If one cannot be downloaded or saved, or is not the real one.
+    """
+    return [_cached(jar) for jar in _PATCHERS]
+
+
+def _cached(jar: _Jar) -> Path:
     from jgo.config import GlobalSettings
     from jgo.maven import MavenContext
 
     settings = GlobalSettings.load()
-    cache = Path(settings.repo_cache)
-    jar = cache / "net" / "imagej" / "ij" / IMAGEJ_VERSION / f"ij-{IMAGEJ_VERSION}.jar"
-    if _is_imagej(jar):
-        return jar
+    folder = Path(settings.repo_cache).joinpath(*jar.group.split("."), jar.artifact, jar.version)
+    path = folder / f"{jar.artifact}-{jar.version}.jar"
+    if jar.is_real(path):
+        return path
     try:
-        jar.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=jar.parent, prefix=".stormseg-") as folder:
-            context = MavenContext(repo_cache=Path(folder))
-            loaded = context.project("net.imagej", "ij").at_version(IMAGEJ_VERSION).artifact().resolve()
-            if not _is_imagej(loaded):
-                raise BridgeError("the ImageJ that Maven Central gave is damaged or not the real one; try again")
-            loaded.replace(jar)
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".stormseg-") as temporary:
+            context = MavenContext(repo_cache=Path(temporary))
+            loaded = context.project(jar.group, jar.artifact).at_version(jar.version).artifact().resolve()
+            if not jar.is_real(loaded):
+                raise BridgeError(f"the {jar.called} that Maven Central gave is damaged or not the real one; try again")
+            loaded.replace(path)
     except (OSError, RuntimeError) as error:
         if isinstance(error, OSError) and error.errno is not None:
-            raise BridgeError(f"cannot save ImageJ to {jar.parent}: {error.strerror}; make it writable") from error
+            raise BridgeError(f"cannot save {jar.called} to {folder}: {error.strerror}; make it writable") from error
         reason = type(error).__name__ if isinstance(error, OSError) else "not found there"
         raise BridgeError(
-            f"ImageJ {IMAGEJ_VERSION} is not in {jar.parent} and Maven Central did not give it ({reason}); "
+            f"{jar.called} {jar.version} is not in {folder} and Maven Central did not give it ({reason}); "
             "connect to the network once"
         ) from error
-    return jar
+    return path
 
 
 def memory_bytes() -> int:
@@ -272,10 +313,6 @@ def _java_at(home: Path, source: str, *, headless: bool) -> Java | None:
 
 def _major(version: str) -> int:
     return int(re.split(r"[._]", version)[0])
-
-
-def _is_imagej(jar: Path) -> bool:
-    return jar.is_file() and hashlib.sha256(jar.read_bytes()).hexdigest() == IMAGEJ_SHA256
 
 
 def _settings_path() -> Path:

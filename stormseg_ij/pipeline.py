@@ -20,13 +20,14 @@ from stormseg_ij import models
 from stormseg_ij.candidates import Candidates
 from stormseg_ij.errors import ImageError
 from stormseg_ij.estimate import Estimate, estimate, is_tiled
-from stormseg_ij.image import LARGEST_LABEL_IMAGE_PX, Image
+from stormseg_ij.image import LARGEST_LABEL_IMAGE_PX, Image, Labels
 from stormseg_ij.labels import largest_pieces, remove_small, renumber
 from stormseg_ij.postprocess import RULES, resolve
 from stormseg_ij.preprocess import preprocess, resized_shape
 from stormseg_ij.refine import refine
 from stormseg_ij.results import OUTPUTS, Result, output_paths, overlay, refuse_existing
 from stormseg_ij.rows import row_bands
+from stormseg_ij.scale import SMALLEST_SIZE_PX, Scale
 from stormseg_ij.scale_search import search_scale
 from stormseg_ij.settings import LEAST_PROBABILITY, MOST_NMS, ONE_GO_SIZE_PX, SegmentSettings
 from stormseg_ij.tiling import Tile, find_in_tiles
@@ -57,6 +58,7 @@ def segment(
     ij: ImageJ,
     model: Model | None = None,
     progress: Progress | None = None,
+    whole_shape: tuple[int, int] | None = None,
 ) -> Result:
     """Segment the nuclei of one image.
 
@@ -71,6 +73,8 @@ def segment(
         Loaded before, to segment many images with it; else ``settings.model`` is loaded.
     progress : Progress, optional
         Is told what to expect and how far the work is.
+    whole_shape : (int, int), optional
+        Of the image that this one is a part of, if it is: a size that the user gives is that of the whole.
 
     Returns
     -------
@@ -79,7 +83,8 @@ def segment(
     Raises
     ------
     ImageError
-        If the image has so many pixels that ImageJ could not open its labels (`image.LARGEST_LABEL_IMAGE_PX`).
+        If the image has so many pixels that ImageJ could not open its labels (`image.LARGEST_LABEL_IMAGE_PX`), or is
+        larger than `whole_shape`.
     ModelError
         If the model cannot be loaded.
 
@@ -87,17 +92,12 @@ def segment(
     ----------
     Mela & Liu 2021, Fig. 8: resize, blur, equalize; network; small instances and overlaps; back to full size.
     """
-    if image.pixels.size > LARGEST_LABEL_IMAGE_PX:
-        size = f"{image.shape[1]} x {image.shape[0]} pixels"
-        raise ImageError(f"{image.name} has {size}; ImageJ opens labels of {LARGEST_LABEL_IMAGE_PX} pixels; cut it up")
-    _check_range(image)
-    clock = _Clock(progress or Progress())
+    refuse_unfit(image)
+    clock = Clock(progress or Progress())
     with clock("load model"):
         model = models.load(settings.model) if model is None else model
-    used = _resolved(settings, model)
     with clock("find scale"):
-        scale, seconds_per_mpx = search_scale(image, used, model, ij)
-    used = dataclasses.replace(used, size=scale.size)
+        used, scale, seconds_per_mpx = sized(image, settings, model, ij, whole_shape)
     expected = estimate(image, used, resized_shape(image.shape, scale.size), seconds_per_mpx=seconds_per_mpx)
     clock.progress.expect(expected)
     with clock("preprocess") as told:
@@ -108,22 +108,12 @@ def segment(
     factor = small.scale
     del small  # as large as the image, or larger
     with clock("postprocess") as told:
-        labels, scores = resolve(
-            candidates,
-            image.shape,
-            scale=factor,
-            rules=RULES[used.overlap_rules],
-            min_area_fraction=used.min_area_fraction,
-            rng=np.random.default_rng(used.seed),
-            progress=told,
-        )
-        largest_pieces(labels, out=labels)
+        labels, scores = draw(candidates, image.shape, factor, used, told)
     if used.refine:
         with clock("refine") as told:
             refine(labels, image.pixels, out=labels, progress=told)
     with clock("number"):
-        remove_small(labels, used.min_area_fraction, out=labels)  # what lost pieces can have become small
-        labels, scores = renumber(labels, scores, out=labels)
+        labels, scores = number(labels, scores, used)
     if settings.size == "auto" and used.route == "resize" and scale.size == ONE_GO_SIZE_PX < max(image.shape):
         notes.append(f"the image was scaled to {scale.size} pixels, the most in one go: give --route tile for more")
     if not scores:
@@ -141,13 +131,125 @@ def segment(
     return Result(image, labels, scores, run, tuple(notes))
 
 
-def _check_range(image: Image) -> None:
-    """Refuse values whose sums ImageJ's and the networks' 32-bit arithmetic does not hold."""
+def refuse_unfit(image: Image) -> None:
+    """Refuse an image whose labels ImageJ does not open, or whose values 32-bit arithmetic cannot sum.
+
+    Raises
+    ------
+    ImageError
+    """
+    if image.pixels.size > LARGEST_LABEL_IMAGE_PX:
+        size = f"{image.shape[1]} x {image.shape[0]} pixels"
+        raise ImageError(f"{image.name} has {size}; ImageJ opens labels of {LARGEST_LABEL_IMAGE_PX} pixels; cut it up")
     if image.pixels.dtype != np.float32:
         return
     largest = max(float(np.abs(image.pixels[rows]).max()) for rows in row_bands(image.shape))
     if largest > _LARGEST_VALUE:
         raise ImageError(f"{image.name} has values up to {largest:g}, too large to be averaged; divide it first")
+
+
+def sized(
+    image: Image, settings: SegmentSettings, model: Model, ij: ImageJ, whole_shape: tuple[int, int] | None
+) -> tuple[SegmentSettings, Scale, float | None]:
+    """Fill what the user left open, the size last.
+
+    Parameters
+    ----------
+    image : Image
+    settings : SegmentSettings
+        A number as size is that of the whole image.
+    model : Model
+    ij : ImageJ
+    whole_shape : (int, int) or None
+        Of the image that this one is a part of; None: it is the whole.
+
+    Returns
+    -------
+    used : SegmentSettings
+        With thresholds, and with the size of this image.
+    scale : Scale
+        The size and how it was found.
+    seconds_per_mpx : float or None
+        As `search_scale` gives it.
+
+    Raises
+    ------
+    ImageError
+        If the image is larger than `whole_shape`.
+    """
+    used = _resolved(settings, model)
+    seconds_per_mpx = None
+    if whole_shape is None or used.size == "auto":
+        scale, seconds_per_mpx = search_scale(image, used, model, ij)
+    else:
+        size = part_size(int(used.size), image.shape, whole_shape)
+        scale = Scale(size, f"the user: {used.size} for the whole {whole_shape[1]} x {whole_shape[0]} pixels")
+    return dataclasses.replace(used, size=scale.size), scale, seconds_per_mpx
+
+
+def part_size(size: int, part: tuple[int, int], whole: tuple[int, int]) -> int:
+    """Return the size of a part's longer side that goes with a size of the whole image.
+
+    Raises
+    ------
+    ImageError
+        If the part is larger than the whole.
+
+    Examples
+    --------
+    >>> part_size(512, (1000, 800), (5120, 5120))
+    100
+    """
+    if part[0] > whole[0] or part[1] > whole[1]:
+        sizes = f"{part[1]} x {part[0]} pixels is larger than its whole of {whole[1]} x {whole[0]}"
+        raise ImageError(f"a part of {sizes}; give the shape of the whole image")
+    return max(round(size * max(part) / max(whole)), SMALLEST_SIZE_PX)
+
+
+def thresholds(used: SegmentSettings) -> tuple[float, float]:
+    """Return probability and NMS of settings in which nothing is open."""
+    if used.probability is None or used.nms is None:
+        raise ValueError("thresholds are filled by sized")
+    return used.probability, used.nms
+
+
+def draw(
+    candidates: Candidates,
+    shape: tuple[int, int],
+    scale: tuple[float, float],
+    used: SegmentSettings,
+    progress: Callable[[float], None] = lambda _: None,
+) -> tuple[Labels, dict[int, float]]:
+    """Draw candidates with `resolve` as the settings say, and keep the largest piece of each nucleus.
+
+    Parameters
+    ----------
+    candidates, shape, scale, progress
+        As in `resolve`.
+    used : SegmentSettings
+        Rules, least area and seed are taken from it.
+
+    Returns
+    -------
+    labels : ndarray of int32, shape `shape`
+    scores : dict of int to float
+    """
+    labels, scores = resolve(
+        candidates,
+        shape,
+        scale=scale,
+        rules=RULES[used.overlap_rules],
+        min_area_fraction=used.min_area_fraction,
+        rng=np.random.default_rng(used.seed),
+        progress=progress,
+    )
+    return largest_pieces(labels, out=labels), scores
+
+
+def number(labels: Labels, scores: dict[int, float], used: SegmentSettings) -> tuple[Labels, dict[int, float]]:
+    """Remove what has become small, as what lost pieces can have, and number the rest 1..N; changes `labels`."""
+    remove_small(labels, used.min_area_fraction, out=labels)
+    return renumber(labels, scores, out=labels)
 
 
 def _resolved(settings: SegmentSettings, model: Model) -> SegmentSettings:
@@ -165,9 +267,7 @@ def _find(
     small: Image, used: SegmentSettings, model: Model, progress: Callable[[float], None]
 ) -> tuple[Candidates, dict[str, int], tuple[str, ...]]:
     """Let the network find nuclei, in tiles or in one go; with how many tiles of which size, and notes."""
-    probability, nms = used.probability, used.nms
-    if probability is None or nms is None:
-        raise ValueError("thresholds are filled by _resolved")
+    probability, nms = thresholds(used)
     info, limits = model.info, model.info.range_of(small.pixels)
     predict = partial(model.predict, probability=probability, nms=nms)
     if not is_tiled(used, small.shape):
@@ -216,7 +316,7 @@ def _versions(ij: ImageJ) -> dict[str, str]:
     }
 
 
-class _Clock:
+class Clock:
     """Measures how long each stage takes, and passes on how far it is."""
 
     def __init__(self, progress: Progress) -> None:

@@ -95,10 +95,13 @@ def read_rois(path: str | Path) -> list[ImagejRoi]:
         raise ImageError(f"{path} is no ROI file; give a .zip or .roi that ImageJ's ROI Manager saved")
     try:
         if suffix == ".roi":
-            return [_decode(path.read_bytes(), path.stem, path)]
+            return [decoded(path.read_bytes(), name=path.stem, source=str(path))]
         with zipfile.ZipFile(path) as archive:
             entries = _checked_entries(archive, path)
-            return [_decode(archive.read(entry), PurePosixPath(entry.filename).stem, path) for entry in entries]
+            return [
+                decoded(archive.read(entry), name=PurePosixPath(entry.filename).stem, source=str(path))
+                for entry in entries
+            ]
     except FileNotFoundError as error:
         raise ImageError(f"there is no file {path}; check the path") from error
     except PermissionError as error:
@@ -125,14 +128,28 @@ def _checked_entries(archive: zipfile.ZipFile, path: Path) -> list[zipfile.ZipIn
     return rois
 
 
-def _decode(data: bytes, name: str, path: Path) -> ImagejRoi:
-    """Decode one ROI; `name` is what it is called if it has no name of its own."""
+def decoded(data: bytes, *, name: str = "", source: str = "ImageJ") -> ImagejRoi:
+    """Decode the bytes of a ``.roi`` file.
+
+    Parameters
+    ----------
+    data : bytes
+    name : str
+        What it is called if it has no name of its own.
+    source : str
+        Where it comes from, for the error.
+
+    Raises
+    ------
+    ImageError
+        If it is damaged.
+    """
     from roifile import ImagejRoi
 
     try:
         roi = ImagejRoi.frombytes(data)
     except (ValueError, TypeError, IndexError, OverflowError, MemoryError, struct.error) as error:
-        raise ImageError(f"cannot read the ROI {name} in {path}: {error}; save it again with ImageJ") from error
+        raise ImageError(f"cannot read the ROI {name} in {source}: {error}; save it again with ImageJ") from error
     roi.name = roi.name or name
     return roi
 

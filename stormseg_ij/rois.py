@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
@@ -10,23 +11,28 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from stormseg_ij.candidates import Instance
 from stormseg_ij.errors import ImageError
 from stormseg_ij.image import Labels
-from stormseg_ij.outlines import Loop, Mask, Outlines, fill, loops_to_path, path_to_loops, trace_window
+from stormseg_ij.outlines import Loop, Mask, Outlines, fill, loops_to_path, path_to_loops, trace, trace_window
 from stormseg_ij.regions import Window, find_regions, windows
 from stormseg_ij.roi_files import SUFFIXES, read_rois, write_rois
+from stormseg_ij.roi_properties import properties, property_lines
 
 if TYPE_CHECKING:
     from roifile import ImagejRoi
 
 __all__ = [
-    "OUTSIDE", "SUFFIXES", "extent", "iterate_rois", "labels_to_rois", "read_rois", "roi_name", "rois_to_labels",
-    "write_rois",
+    "OUTSIDE", "POSITION", "SUFFIXES", "extent", "iterate_rois", "labels_to_rois", "mask_to_roi", "properties",
+    "property_lines", "read_rois", "roi_mask", "roi_name", "roi_number", "rois_to_labels", "write_rois",
 ]  # fmt: skip
 
 _NAME = re.compile(r"nucleus_(\d+)")
 OUTSIDE = "left out: it lies outside the image"
 """End of the note on a ROI that has no part in the image."""
+POSITION = ("position", "c_position", "z_position", "t_position")
+"""The fields of a ROI that say to which slice of a stack it belongs; 0: to all."""
+_APPEARANCE = ("stroke_color", "fill_color", "stroke_width", "float_stroke_width", "group")
 _LARGEST_LABEL = np.iinfo(np.int32).max
 _LARGEST_SHORT = 32_767
 
@@ -38,6 +44,16 @@ def roi_name(label: int) -> str:
     'nucleus_0007'
     """
     return f"nucleus_{label:04d}"
+
+
+def roi_number(name: str) -> int | None:
+    """Return the number in the name of a nucleus; None if it has another name. The inverse of `roi_name`.
+
+    >>> roi_number("nucleus_0012"), roi_number("0012-0034")
+    (12, None)
+    """
+    match = _NAME.fullmatch(name)
+    return int(match.group(1)) if match else None
 
 
 def labels_to_rois(
@@ -116,16 +132,15 @@ def iterate_rois(
     regions = find_regions(labels)
     if regions.labels.size and regions.labels[0] < 0:
         raise ImageError(f"labels go down to {regions.labels[0]}; give a label image with 0 and up")
-    common = _property("image", image_name) + _property("model", model)
+    common = property_lines({"image": image_name, "model": model})
 
     def finished(outlines: Outlines, i: int) -> ImagejRoi:
         label = int(outlines.labels[i])
-        starts = outlines.loops[outlines.owners[i] : outlines.owners[i + 1] + 1].tolist()
-        roi = _roi([np.stack([outlines.x[a:b], outlines.y[a:b]], axis=1) for a, b in pairwise(starts)])
+        roi = _roi(_traced(outlines, i))
         roi.name = roi_name(label)
         roi.position = position
         score = None if scores is None else scores.get(label)
-        roi.props = common if score is None else common + _property("score", f"{score:.6g}")
+        roi.props = common if score is None else common + property_lines({"score": f"{score:.6g}"})
         return roi
 
     return (finished(outlines, i) for outlines, i in _by_label(labels, list(windows(labels, regions))))
@@ -158,6 +173,98 @@ def rois_to_labels(rois: Iterable[ImagejRoi], shape: tuple[int, int]) -> tuple[L
     return labels, tuple(notes)
 
 
+def roi_mask(roi: ImagejRoi, shape: tuple[int, int]) -> tuple[Instance | None, list[str]]:
+    """Find the pixels of an image that a ROI holds, by ImageJ's own rules.
+
+    Parameters
+    ----------
+    roi : roifile.ImagejRoi
+        Of any kind, also drawn by hand.
+    shape : (int, int)
+        Y, X of the image.
+
+    Returns
+    -------
+    instance : Instance or None
+        The mask in its box, cut off at the image's edge; its score is the ROI's property, NaN if it has none. None if
+        it holds no pixel: the last remark says why.
+    remarks : list of str
+        What was not as it should be: no area, outside, cut off, a shape that is only nearly ImageJ's.
+
+    Examples
+    --------
+    >>> from roifile import ROI_TYPE, ImagejRoi
+    >>> instance, remarks = roi_mask(ImagejRoi(roitype=ROI_TYPE.RECT, left=3, top=1, right=6, bottom=3), (4, 5))
+    >>> instance.top, instance.left, instance.mask.shape, remarks
+    (1, 3, (2, 2), ["reaches over the image's edge: cut off there"])
+    """
+    from roifile import ROI_TYPE
+
+    loops, remark = _loops(roi)
+    remarks = [remark] if remark else []
+    if not loops:
+        return None, remarks
+    corners = np.concatenate(loops)
+    low, high, size = np.floor(corners.min(axis=0)), np.ceil(corners.max(axis=0)), np.array(shape[::-1])
+    left, top = np.minimum(np.maximum(low, 0), size).astype(np.int64).tolist()
+    right, bottom = np.minimum(np.maximum(high, 0), size).astype(np.int64).tolist()
+    if left == right or top == bottom:
+        return None, [*remarks, "left out: it is empty" if (low >= high).any() else OUTSIDE]
+    mask = fill([loop - (left, top) for loop in loops], bottom - top, right - left)
+    if roi.roitype == ROI_TYPE.OVAL:
+        mask &= _inside_oval(_box(roi), (left, top, right, bottom))
+    instance = Instance(top, left, mask, _score(roi)).trimmed()
+    if instance is None:
+        return None, [*remarks, "left out: no pixel's centre lies in it"]
+    if (low < 0).any() or (high > size).any():
+        remarks.append("reaches over the image's edge: cut off there")
+    return instance, remarks
+
+
+def mask_to_roi(
+    top: int,
+    left: int,
+    mask: Mask,
+    *,
+    name: str,
+    values: Mapping[str, str] | None = None,
+    like: ImagejRoi | None = None,
+) -> ImagejRoi:
+    """Make the ROI whose mask in ImageJ is exactly this one: traced or composite, as `labels_to_rois` makes them.
+
+    Parameters
+    ----------
+    top, left : int
+        Row and column of the mask's first pixel in the image.
+    mask : ndarray of bool, shape (h, w)
+    name : str
+    values : mapping of str to str, optional
+        Its properties.
+    like : roifile.ImagejRoi, optional
+        Gives colours, line width, group, and the slice of the stack.
+
+    Raises
+    ------
+    ImageError
+        If the mask has no pixel.
+
+    Examples
+    --------
+    >>> mask_to_roi(1, 5, np.array([[True, True]]), name="nucleus_0002").coordinates().tolist()
+    [[7, 2], [5, 2], [5, 1], [7, 1]]
+    """
+    if not mask.any():
+        raise ImageError(f"{name} would have no pixel; leave it out")
+    # Bytes, for the mask of nuclei that lie far from each other may be as large as the image.
+    outlines = trace(np.ascontiguousarray(mask).view(np.uint8))
+    roi = _roi([loop + np.array([left, top], np.int32) for loop in _traced(outlines, 0)])
+    roi.name = name
+    roi.props = property_lines(values or {})
+    for field in (*_APPEARANCE, *POSITION) if like is not None else ():
+        setattr(roi, field, getattr(like, field))
+    return roi
+
+
 def extent(rois: Iterable[ImagejRoi]) -> tuple[int, int]:
     """Return the shape (Y, X) of the smallest image that holds all of these ROIs; at least (1, 1).
 
@@ -186,6 +293,20 @@ def _by_label(labels: Labels, parts: list[Window]) -> Iterator[tuple[Outlines, i
         yield every[part], i
 
 
+def _traced(outlines: Outlines, i: int) -> list[NDArray[np.int32]]:
+    """Return the loops of a nucleus, each of shape (n, 2)."""
+    starts = outlines.loops[outlines.owners[i] : outlines.owners[i + 1] + 1].tolist()
+    return [np.stack([outlines.x[a:b], outlines.y[a:b]], axis=1) for a, b in pairwise(starts)]
+
+
+def _score(roi: ImagejRoi) -> float:
+    """Return the score in a ROI's properties; NaN if there is none."""
+    try:
+        return float(properties(roi).get("score", "nan"))
+    except ValueError:
+        return math.nan
+
+
 def _roi(loops: list[NDArray[np.int32]]) -> ImagejRoi:
     """Make the ROI of some closed loops."""
     from roifile import ROI_OPTIONS, ROI_TYPE, ImagejRoi
@@ -209,26 +330,12 @@ def _roi(loops: list[NDArray[np.int32]]) -> ImagejRoi:
     return roi
 
 
-def _property(key: str, value: str) -> str:
-    r"""Write one line of a ROI's properties, so that ImageJ's Roi.getProperty gives `value` (Java's escapes).
-
-    >>> _property("image", "5 µm\\cell")
-    'image: 5 \\u00b5m\\\\cell\n'
-    """
-    if not value:
-        return ""
-    text = " ".join(value.replace("\\", "\\\\").split())
-    units = np.frombuffer(text.encode("utf-16-be"), ">u2").tolist()
-    return f"{key}: " + "".join(chr(unit) if unit < 127 else f"\\u{unit:04x}" for unit in units) + "\n"
-
-
 def _numbers(rois: list[ImagejRoi], notes: list[str]) -> list[int]:
     """Choose each ROI's label: the number in its name, else one above all numbers in names."""
     numbers: list[int] = []
     taken: dict[int, str] = {}
     for roi in rois:
-        match = _NAME.fullmatch(roi.name)
-        number = int(match.group(1)) if match else 0
+        number = roi_number(roi.name) or 0
         if not 0 < number <= _LARGEST_LABEL or number in taken:
             number = 0
         else:
@@ -240,8 +347,9 @@ def _numbers(rois: list[ImagejRoi], notes: list[str]) -> list[int]:
             continue
         following += 1
         numbers[i] = following
-        if match := _NAME.fullmatch(roi.name):
-            reason = "number is taken" if int(match.group(1)) in taken else "number is out of range"
+        named = roi_number(roi.name)
+        if named is not None:
+            reason = "number is taken" if named in taken else "number is out of range"
             notes.append(f"{roi.name}: its {reason}, it is label {following}")
     return numbers
 
@@ -287,26 +395,11 @@ def _paint(labels: Labels, roi: ImagejRoi, number: int) -> list[str]:
     from roifile import ROI_TYPE
     from scipy import ndimage
 
-    loops, remark = _loops(roi)
-    remarks = [remark] if remark else []
-    if not loops:
+    instance, remarks = roi_mask(roi, labels.shape)
+    if instance is None:
         return remarks
-    corners = np.concatenate(loops)
-    low, high, size = np.floor(corners.min(axis=0)), np.ceil(corners.max(axis=0)), np.array(labels.shape[::-1])
-    left, top = np.minimum(np.maximum(low, 0), size).astype(np.int64).tolist()
-    right, bottom = np.minimum(np.maximum(high, 0), size).astype(np.int64).tolist()
-    if left == right or top == bottom:
-        return [*remarks, "left out: it is empty" if (low >= high).any() else OUTSIDE]
-    mask = fill([loop - (left, top) for loop in loops], bottom - top, right - left)
-    if roi.roitype == ROI_TYPE.OVAL:
-        mask &= _inside_oval(_box(roi), (left, top, right, bottom))
-    count = int(np.count_nonzero(mask))
-    if count == 0:
-        return [*remarks, "left out: no pixel's centre lies in it"]
-    if (low < 0).any() or (high > size).any():
-        remarks.append("reaches over the image's edge: cut off there")
-    spot = labels[top:bottom, left:right]
-    mask &= spot == 0
+    count, spot = instance.area, labels[instance.box]
+    mask = instance.mask & (spot == 0)
     kept = int(np.count_nonzero(mask))
     if kept == 0:
         return [*remarks, "left out: it lies under earlier ROIs"]

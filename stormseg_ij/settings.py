@@ -16,6 +16,9 @@ from stormseg_ij.errors import SettingsError
 
 S = TypeVar("S", bound="Settings")
 
+OPEN = "auto"
+"""The word for an option that is left open: as the model, the image or the screen says."""
+
 
 def option(  # noqa: PLR0913 (the attributes of one option; all but two are keyword-only and rare)
     default: Any,  # noqa: ANN401 (any option's value)
@@ -27,6 +30,7 @@ def option(  # noqa: PLR0913 (the attributes of one option; all but two are keyw
     choices: tuple[str, ...] = (),
     words: tuple[str, ...] = (),
     hint: str = "",
+    rare: bool = False,
 ) -> Any:  # noqa: ANN401 (dataclasses.field, which is typed as its default)
     """Declare one option of a settings class.
 
@@ -43,11 +47,13 @@ def option(  # noqa: PLR0913 (the attributes of one option; all but two are keyw
     words : tuple of str
         Words that a number takes besides numbers, for example ``("auto",)``.
     hint : str
-        Placeholder in ``--help``.
+        Placeholder in ``--help``; the dialog offers to browse for ``FILE``, ``FOLDER`` and ``NAME|FOLDER``.
+    rare : bool
+        The dialog shows it only when asked for more.
     """
     metadata = {
         "help": help, "minimum": minimum, "maximum": maximum, "above": above,
-        "choices": choices, "words": words, "hint": hint,
+        "choices": choices, "words": words, "hint": hint, "rare": rare,
     }  # fmt: skip
     return field(default=default, metadata=metadata)
 
@@ -89,15 +95,21 @@ def add_arguments(parser: argparse.ArgumentParser, settings: type[Settings]) -> 
     hints = typing.get_type_hints(settings)
     for option_field in dataclasses.fields(settings):
         meta = option_field.metadata
-        text = f"{meta['help']}{_range_text(option_field)}"
-        if option_field.default is not None and option_field.default != "":
-            text += f" (default: {_shown(option_field.default)})"
-        keywords: dict[str, Any] = {"help": text.replace("%", "%%"), "default": argparse.SUPPRESS}
+        text = help_text(option_field).replace("%", "%%")
+        keywords: dict[str, Any] = {"help": text, "default": argparse.SUPPRESS}
         if bool in _kinds(hints[option_field.name]):
             parser.add_argument(flag(option_field.name), action=argparse.BooleanOptionalAction, **keywords)
         else:
             keywords["metavar"] = meta["hint"] or "|".join(meta["choices"] or ("N", *meta["words"]))
             parser.add_argument(flag(option_field.name), **keywords)
+
+
+def help_text(option_field: dataclasses.Field[Any]) -> str:
+    """Return what an option is for, its range and its default."""
+    text = f"{option_field.metadata['help']}{_range_text(option_field)}"
+    if option_field.default is None or option_field.default == "":
+        return text
+    return f"{text} (default: {_shown(option_field.default)})"
 
 
 def from_mapping(settings: type[S], values: Mapping[str, Any]) -> S:
@@ -122,6 +134,16 @@ def from_mapping(settings: type[S], values: Mapping[str, Any]) -> S:
     return settings(**values)
 
 
+def may_be_open(option_field: dataclasses.Field[Any], settings: type[Settings]) -> bool:
+    """Tell whether an option can be left open, which the word `OPEN` says too."""
+    return type(None) in _kinds(typing.get_type_hints(settings)[option_field.name])
+
+
+def is_switch(option_field: dataclasses.Field[Any], settings: type[Settings]) -> bool:
+    """Tell whether an option is on or off."""
+    return bool in _kinds(typing.get_type_hints(settings)[option_field.name])
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """Return ``did you mean X?`` for a near word, else the list of those known."""
     names = sorted(known)
@@ -135,6 +157,8 @@ def _checked(option_field: dataclasses.Field[Any], value: Any, hint: Any) -> Any
     kinds = _kinds(hint)
     if not meta or (value is None and type(None) in kinds):
         return value
+    if type(None) in kinds and value == OPEN:
+        return None
     if isinstance(value, str) and value in meta["words"]:
         return value
     numbers = [kind for kind in kinds if kind in (int, float)]
@@ -244,15 +268,15 @@ class SegmentSettings(Settings):
     )  # fmt: skip
     route: str = option(
         "auto", "the whole image in tiles, or resized and in one go; auto: in one go where it is small enough",
-        choices=("auto", "tile", "resize"),
+        choices=("auto", "tile", "resize"), rare=True,
     )  # fmt: skip
-    tile: int = option(512, "side of a tile in pixels of the network's input", minimum=128, maximum=2048)
+    tile: int = option(512, "side of a tile in pixels of the network's input", minimum=128, maximum=2048, rare=True)
     overlap: int = option(
         128, "overlap of tiles in pixels of the network's input; it grows by itself where nuclei are wider",
-        minimum=0, maximum=1024,
+        minimum=0, maximum=1024, rare=True,
     )  # fmt: skip
-    seed: int = option(0, "the same seed gives the same nuclei where the paper's rules draw lots", minimum=0)
-    plane: int | None = option(None, "plane of a stack, counted from 1", minimum=1)
+    seed: int = option(0, "the same seed gives the same nuclei where the paper's rules draw lots", minimum=0, rare=True)
+    plane: int | None = option(None, "plane of a stack, counted from 1", minimum=1, rare=True)
 
     def __post_init__(self) -> None:
         """Check also that tiles are wider than their overlap, and that what goes in one go is small enough."""

@@ -15,13 +15,14 @@ PACKAGE = REPOSITORY / "stormseg_ij"
 
 LAYERS = [
     ["stormseg_ij", "errors", "files", "calibration", "rows", "pieces", "decode", "image",
-     "settings"],
-    ["regions", "labels", "outlines", "roi_files", "rois", "measure", "overlap", "metrics", "candidates", "pairs",
+     "settings", "macro_options", "imagej_settings"],
+    ["regions", "labels", "outlines", "roi_files", "roi_properties", "rois", "cuts", "corrections", "review", "changes", "store", "measure", "overlap", "metrics", "candidates", "pairs",
      "overlap_rules", "postprocess", "evidence", "borders", "refine", "scale", "tiling", "mapped", "page", "picture",
-     "cards", "quality", "shapes", "layouts", "textures", "stray", "simulate", "installation"],
+     "cards", "quality", "shapes", "layouts", "textures", "stray", "simulate", "installation", "display"],
     ["bridge", "models"],
     ["bands", "preprocess"],
-    ["examples", "stream", "results", "saved", "estimate", "scale_search", "pipeline", "train", "report"],
+    ["examples", "stream", "results", "saved", "estimate", "scale_search", "pipeline", "preview", "train",
+     "report"],
     ["cli", "commands", "worker", "doctor", "install_fiji"],
 ]  # fmt: skip
 """From the ground up; a folder of modules counts as one. A new module is entered here."""

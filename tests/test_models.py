@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from stormseg_ij import models
-from stormseg_ij.errors import ModelError
+from stormseg_ij.errors import ModelError, SettingsError
 from stormseg_ij.models.info import ModelInfo
-from stormseg_ij.models.stardist import PAPER_NMS, PAPER_PROBABILITY
+from stormseg_ij.models.stardist import PAPER_NMS, PAPER_PROBABILITY, StarDist
+from stormseg_ij.simulate import simulate
 
 SHIPPED = models.WEIGHTS / "stardist-storm"
 
@@ -127,3 +128,72 @@ def test_normalization_is_by_percentiles_of_the_whole_image():
     rooted = ModelInfo(low_percentile=10.0, high_percentile=90.0, gamma=0.5).normalize(pixels)
     np.testing.assert_allclose(rooted.ravel()[[0, 100, 500]], [0.0, 0.0, 0.5**0.5], atol=1e-6)
     assert not ModelInfo().normalize(np.full((4, 4), 9, np.uint8)).any()
+
+
+# ---- thresholds without another run of the network
+
+
+@pytest.fixture(scope="module")
+def model():
+    return models.load("stardist-storm")
+
+
+def by_the_package(model, pixels, probability, nms):
+    """All in one, by the package itself: polygons and their probabilities."""
+    found = model._network.predict_instances(pixels, prob_thresh=probability, nms_thresh=nms)[1]
+    return found["coord"].reshape(-1, 2, model._network.config.n_rays), found["prob"]
+
+
+def assert_the_package_agrees(model, pixels, pairs):
+    seen = model.look(pixels, least_probability=0.05)
+    numbers = []
+    for probability, nms in pairs:
+        polygons, scores = by_the_package(model, pixels, probability, nms)
+        both = (
+            seen.candidates(probability=probability, nms=nms),
+            model.predict(pixels, probability=probability, nms=nms),
+        )
+        for found in both:
+            np.testing.assert_array_equal(found.polygons, polygons)
+            np.testing.assert_array_equal(found.scores, scores)
+            assert (found.polygons.dtype, found.scores.dtype) == (np.float32, np.float32)
+        numbers.append(len(scores))
+    return numbers
+
+
+def test_thresholds_after_the_network_give_what_the_package_gives_with_them(model):
+    pixels = model.info.normalize(simulate(np.random.default_rng(7), kind="tissue", size=200, diameter=30).image)
+    pairs = [(0.05, 0.0), (0.05, 0.9), (0.3, 0.3), (0.7, 0.3), (0.7, 0.0), (0.8, 0.5), (1.0, 0.5)]
+    numbers = assert_the_package_agrees(model, pixels, pairs)
+    assert numbers[1] > numbers[2] > numbers[3] > numbers[5] > numbers[6] == 0
+
+
+def test_thresholds_after_the_network_settle_ties_alike(model):
+    part = model.info.normalize(simulate(np.random.default_rng(7), kind="tissue", size=128, diameter=30).image)
+    pixels = np.tile(part, (3, 3))
+    probabilities = model.look(pixels, least_probability=0.05).probabilities
+    assert len(np.unique(probabilities)) < len(probabilities)
+    assert_the_package_agrees(model, pixels, [(0.05, 0.9), (0.3, 0.0), (0.5, 0.3)])
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 50), (33, 64)])
+def test_thresholds_after_the_network_where_there_is_nothing(model, shape):
+    numbers = assert_the_package_agrees(model, np.zeros(shape, np.float32), [(0.05, 0.9), (0.5, 0.3)])
+    assert numbers == [0, 0]
+
+
+def test_a_network_of_several_classes_gives_its_polygons():
+    from stardist.models import Config2D
+
+    from stormseg_ij.models import stardist
+
+    network = stardist._network(Config2D(n_rays=8, unet_n_depth=1, n_classes=2, train_tensorboard=False))
+    several = StarDist("two", "", ModelInfo(), 0.5, 0.3, network)
+    pixels = np.random.default_rng(0).normal(size=(40, 50)).astype(np.float32)
+    assert assert_the_package_agrees(several, pixels, [(0.05, 0.3)])[0] > 0
+
+
+def test_a_probability_below_what_was_kept_is_refused(model):
+    seen = model.look(np.zeros((32, 32), np.float32), least_probability=0.3)
+    with pytest.raises(SettingsError, match=r"probability 0\.2 is below 0\.3, the least that was kept; give a higher"):
+        seen.candidates(probability=0.2, nms=0.3)

@@ -44,9 +44,13 @@ class ImageJ:
     java : Java
     heap_mb : int
         Java's memory in MiB.
+    macros : bool
+        True where whole macros run: with a window, in Fiji, or patched for it.
     """
 
-    def __init__(self, java: Java, *, fiji: str | None, headless: bool, heap_mb: int, gateway: object) -> None:
+    def __init__(
+        self, java: Java, *, fiji: str | None, headless: bool, heap_mb: int, gateway: object, macros: bool = False
+    ) -> None:
         import scyjava
 
         self.java = java
@@ -54,6 +58,7 @@ class ImageJ:
         self.headless = headless
         self.heap_mb = heap_mb
         self.gateway = gateway
+        self.macros = macros or not headless or fiji is not None
         self._class = scyjava.jimport
         self.version = str(self._class("ij.IJ").getVersion())
 
@@ -100,8 +105,8 @@ class ImageJ:
         with java_errors("take the image"):
             return self._imageplus(name, packed)
 
-    def from_imageplus(self, imp: ImagePlus, *, name: str | None = None) -> Image:
-        """Copy the shown plane of an ImageJ image, with its calibration.
+    def from_imageplus(self, imp: ImagePlus, *, name: str | None = None, plane: int | None = None) -> Image:
+        """Copy a plane of an ImageJ image, with its calibration.
 
         Parameters
         ----------
@@ -111,14 +116,18 @@ class ImageJ:
             `Image.notes` says so.
         name : str, optional
             The image's title without its suffix if not given.
+        plane : int, optional
+            Counted from 1 through the stack; the shown one if not given.
 
         Raises
         ------
         BridgeError
-            If the image was closed meanwhile.
+            If the image was closed meanwhile, or has no such plane.
         """
         with java_errors("give the image"):
-            processor = imp.getProcessor()
+            if plane is not None and not 1 <= plane <= int(imp.getStackSize()):
+                raise BridgeError(f"{imp.getTitle()} has no plane {plane}; give 1 to {imp.getStackSize()}")
+            processor = imp.getProcessor() if plane is None else imp.getStack().getProcessor(plane)
             if processor is None:
                 raise BridgeError("the image has no pixels: it was closed; open it again")
             if imp.getType() == imp.COLOR_256:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from stormseg_ij.errors import BridgeError
 
@@ -26,3 +27,38 @@ def one_line(error: BaseException) -> str:
     """Return the first line of an error's text, or its name where it says nothing."""
     text = str(error).strip()
     return text.splitlines()[0].rstrip(".;") if text else type(error).__name__
+
+
+def on_event_thread(work: Callable[[], None], *, visible: bool = True) -> None:
+    """Do work in the thread that paints windows, where lists that are shown must be changed; wait for it.
+
+    Parameters
+    ----------
+    work : callable
+        Short, and raises nothing.
+    visible : bool
+        False does it in this thread: what is not on a screen needs no other.
+    """
+    import scyjava
+
+    queue = scyjava.jimport("java.awt.EventQueue")
+    if not visible or queue.isDispatchThread():
+        work()
+        return
+    with java_errors("change its windows"):
+        queue.invokeAndWait(proxy("java.lang.Runnable", run=work))
+
+
+def proxy(interface: str, **methods: Callable[..., Any]) -> Any:  # noqa: ANN401 (a Java object)
+    """Make a Java object whose methods are Python functions.
+
+    Parameters
+    ----------
+    interface : str
+        Name of the Java interface.
+    **methods : callable
+        All of its methods, by Java's names. What they raise becomes a Java exception.
+    """
+    import jpype
+
+    return jpype.JProxy(interface, dict=methods)

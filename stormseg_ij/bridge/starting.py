@@ -21,7 +21,9 @@ _lock = threading.Lock()
 _running: ImageJ | None = None
 
 
-def start(fiji: str | None = None, *, headless: bool = True, heap_mb: int | None = None) -> ImageJ:
+def start(
+    fiji: str | None = None, *, headless: bool = True, heap_mb: int | None = None, macros: bool = False
+) -> ImageJ:
     """Start ImageJ, or give the one that runs.
 
     Parameters
@@ -34,6 +36,9 @@ def start(fiji: str | None = None, *, headless: bool = True, heap_mb: int | None
     heap_mb : int, optional
         Java's memory in MiB. Without it a quarter of this computer's memory, at most 8 GiB; with a window three
         quarters.
+    macros : bool
+        True makes the default ImageJ such that whole macros run without a window too: its classes are patched by
+        ij1-patcher, from Maven Central like ImageJ itself. With a window and in Fiji they always run.
 
     Returns
     -------
@@ -54,12 +59,15 @@ def start(fiji: str | None = None, *, headless: bool = True, heap_mb: int | None
         if _running is None:
             if not headless:
                 installation.check_display()
-            _running = _launch(found, headless=headless, heap_mb=heap)
+            _running = _launch(found, headless=headless, heap_mb=heap, patched=macros and headless and found is None)
         _check_same(_running, found, headless=headless, heap_mb=heap_mb)
+        if macros and not _running.macros:
+            message = "ImageJ already runs in this process and was not made to run macros; start a new process for them"
+            raise BridgeError(message)
         return _running
 
 
-def _launch(fiji: str | None, *, headless: bool, heap_mb: int) -> ImageJ:
+def _launch(fiji: str | None, *, headless: bool, heap_mb: int, patched: bool) -> ImageJ:
     """Start Java with ImageJ or Fiji in it."""
     import jpype
     import scyjava
@@ -71,13 +79,15 @@ def _launch(fiji: str | None, *, headless: bool, heap_mb: int) -> ImageJ:
     options = [f"-Xmx{heap_mb}m"] + ["-Djava.awt.headless=true"] * headless
     if java.major >= 24:
         options.append("--enable-native-access=ALL-UNNAMED")  # else Java warns that JPype loads a library
+    if patched:
+        options.append("--add-opens=java.base/java.lang=ALL-UNNAMED")  # the patcher puts classes into Java's loader
     _quiet_loggers()
     installation.set_java_home(java)
     config.add_kwargs(jvmpath=str(java.library), interrupt=False)
     before = list(config.get_options()), list(config.endpoints)
     config.add_options(options)
     try:
-        gateway = _start_imagej(installation.imagej_jar()) if fiji is None else _start_fiji(fiji, headless=headless)
+        gateway = _start_imagej(patched=patched) if fiji is None else _start_fiji(fiji, headless=headless)
     except (jpype.JException, RuntimeError, OSError, ValueError, TypeError, LookupError, AttributeError) as error:
         what = "ImageJ" if fiji is None else f"Fiji {fiji}"
         message = f"{what} did not start on Java {java.home}: {one_line(error)}; run stormseg doctor"
@@ -90,20 +100,27 @@ def _launch(fiji: str | None, *, headless: bool, heap_mb: int) -> ImageJ:
     with java_errors("start"):
         if not headless:
             _open_window(gateway)
-        ij = ImageJ(java, fiji=fiji, headless=headless, heap_mb=heap_mb, gateway=gateway)
+        ij = ImageJ(java, fiji=fiji, headless=headless, heap_mb=heap_mb, gateway=gateway, macros=patched)
     check_pixels(ij)
     return ij
 
 
-def _start_imagej(jar: Path) -> object:
+def _start_imagej(*, patched: bool) -> object:
     """Start Java with the default ImageJ on its class path; there is no gateway."""
     import scyjava
     from scyjava import config
 
     config.set_java_constraints(fetch="never")
     config.endpoints.clear()
-    config.add_classpath(str(jar))
+    for jar in [installation.imagej_jar(), *(installation.patcher_jars() if patched else [])]:
+        config.add_classpath(str(jar))
     scyjava.start_jvm()
+    if patched:
+        scyjava.jimport("net.imagej.patcher.LegacyInjector").preinit()  # before the first class of ImageJ is loaded
+        # What ImageJ does before the first command of a macro; without its table of commands it opens no file.
+        init = scyjava.jimport("ij.IJ").class_.getDeclaredMethod("init")
+        init.setAccessible(True)
+        init.invoke(None)
     return None
 
 

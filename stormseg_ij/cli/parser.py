@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 import stormseg_ij
 from stormseg_ij import settings as options
-from stormseg_ij.cli import images, making, nuclei
+from stormseg_ij.cli import gui, images, macros, making, nuclei
 
 Handler = Callable[[argparse.Namespace], int]
 Command = Callable[..., argparse.ArgumentParser]
@@ -40,6 +40,7 @@ def parser() -> argparse.ArgumentParser:
         return sub
 
     _add_images(command)
+    _add_gui(command)
     _add_nuclei(command)
     _add_results(command)
     _add_making(command)
@@ -56,6 +57,12 @@ def _add_images(command: Command) -> None:
     sub = command("preprocess", images.preprocess, "Resize, blur and equalize in ImageJ.", options.PreprocessSettings)
     _add_image(sub)
     _add_output(sub, "FILE.tif", "image to write")
+    _add_java(sub)
+
+
+def _add_gui(command: Command) -> None:
+    sub = command("gui", gui.gui, "Open ImageJ or Fiji with StormSeg's commands under Plugins > StormSeg.")
+    sub.add_argument("images", nargs="*", type=Path, metavar="IMAGE", help="image to open")
     _add_java(sub)
 
 
@@ -108,6 +115,14 @@ def _add_making(command: Command) -> None:
     text = "folder with images/ and labels/, equal stems; or none, and --simulate"
     sub.add_argument("data", type=Path, nargs="?", metavar="DATA", help=text)
     sub.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="model folder to write")
+
+    text = "Run an ImageJ macro, which may use StormSeg's commands; no window opens on your display."
+    sub = command("macro", macros.run, text)
+    sub.add_argument("macro", type=Path, metavar="FILE.ijm", help="macro file, .ijm or .txt")
+    sub.add_argument("argument", nargs="?", default="", metavar="ARGUMENT", help="what its getArgument() gives")
+    text = "use no display of its own (Xvfb, where it is installed): no ROI Manager then"
+    sub.add_argument("--headless", action="store_true", help=text)
+    _add_java(sub)
 
     sub = command("doctor", making.doctor, "Look at what is installed; say what to do for each fault.")
     sub.add_argument("--save", action="store_true", help="use this --fiji from now on (with no --fiji: ImageJ 1.54p)")

@@ -19,6 +19,20 @@ WEIGHTS = Path(__file__).parents[1] / "weights"
 """The folder of the shipped models."""
 
 
+class Prediction(Protocol):
+    """What a network saw in one plane, kept so that thresholds can change without running it again."""
+
+    def candidates(self, *, probability: float, nms: float) -> Candidates:
+        """Return the nuclei at these thresholds: what `Model.predict` gives with them.
+
+        Raises
+        ------
+        SettingsError
+            If `probability` is below the least one that was kept.
+        """
+        ...
+
+
 class Model(Protocol):
     """What every network offers to the pipeline."""
 
@@ -30,6 +44,10 @@ class Model(Protocol):
 
     def predict(self, pixels: NDArray[np.float32], *, probability: float, nms: float) -> Candidates:
         """Find nuclei in one normalised plane of shape (Y, X)."""
+        ...
+
+    def look(self, pixels: NDArray[np.float32], *, least_probability: float) -> Prediction:
+        """Run the network on one normalised plane of shape (Y, X), and keep what any higher probability needs."""
         ...
 
 

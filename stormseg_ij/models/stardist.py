@@ -84,13 +84,68 @@ class StarDist:
         -----
         It takes some 450 bytes of memory per pixel: larger images go through `tiling.find_in_tiles`.
         """
-        _, found = self._network.predict_instances(
-            pixels, prob_thresh=probability, nms_thresh=nms, return_labels=False, predict_kwargs={"verbose": 0}
+        return self.look(pixels, least_probability=probability).candidates(probability=probability, nms=nms)
+
+    def look(self, pixels: NDArray[np.float32], *, least_probability: float) -> StarPrediction:
+        """Run the network on one plane; thresholds are applied to what it returns.
+
+        Parameters
+        ----------
+        pixels : ndarray of float32, shape (Y, X)
+            Normalised (`ModelInfo.normalize`).
+        least_probability : float
+            What is less probable is forgotten.
+        """
+        probabilities, distances, *_, points = self._network.predict_sparse(
+            pixels, prob_thresh=least_probability, verbose=0
         )
-        return Candidates(
-            np.asarray(found["coord"], np.float32).reshape(-1, 2, self._network.config.n_rays),
-            np.asarray(found["prob"], np.float32),
+        return StarPrediction(probabilities, distances, points, least_probability)
+
+
+@dataclass(frozen=True)
+class StarPrediction:
+    """The polygons that a StarDist network saw at the points of its grid; see `stormseg_ij.models.Prediction`.
+
+    Attributes
+    ----------
+    probabilities : ndarray of float32, shape (N,)
+        All above `least_probability`, in reading order of the points.
+    distances : ndarray of float32, shape (N, R)
+        From its point to the outline along each ray, in pixels of the network's input.
+    points : ndarray of int, shape (N, 2)
+        Row and column in the network's input.
+    least_probability : float
+        Above it all polygons are here.
+    """
+
+    probabilities: NDArray[np.float32]
+    distances: NDArray[np.float32]
+    points: NDArray[np.int64]
+    least_probability: float
+
+    def candidates(self, *, probability: float, nms: float) -> Candidates:
+        """Return the polygons above `probability`, without those that overlap a more probable one by more than `nms`.
+
+        Ties are settled by order: the polygons stay in that in which the network gives them, so that the result is to
+        the last bit that of a run of the network with these thresholds.
+
+        Raises
+        ------
+        SettingsError
+            If `probability` is below `least_probability`.
+        """
+        from stardist.geometry import dist_to_coord
+        from stardist.nms import non_maximum_suppression_sparse
+
+        if probability < self.least_probability:
+            reason = f"probability {probability:g} is below {self.least_probability:g}, the least that was kept"
+            raise SettingsError(f"{reason}; give a higher one, or run the network again")
+        sure = self.probabilities > probability
+        points, scores, distances, _ = non_maximum_suppression_sparse(
+            self.distances[sure], self.probabilities[sure], self.points[sure], nms_thresh=nms
         )
+        outlines = np.asarray(dist_to_coord(distances, points), np.float32)
+        return Candidates(outlines.reshape(-1, 2, self.distances.shape[1]), np.asarray(scores, np.float32))
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,189 @@
+"""Python functions as commands of ImageJ's menu, its macros and its recorder."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from stormseg_ij.bridge.imagej import ImageJ, ImagePlus
+from stormseg_ij.bridge.java import java_errors, proxy
+
+T = TypeVar("T")
+
+MENU = "StormSeg"
+"""The submenu of Plugins."""
+
+_WAIT_MS = 50
+_CLASS = "stormseg_ij"
+"""What ImageJ's table of commands holds for ours; it never loads it, since the listener takes them over."""
+
+
+class Call:
+    """One call of a command, in the thread that ImageJ made for it.
+
+    Attributes
+    ----------
+    name : str
+        The command.
+    options : str or None
+        What a macro gave; None where the user chose the command, or a macro wants the dialog.
+    from_macro : bool
+    imp : ImagePlus or None
+        The active image of this thread; of a macro in batch mode, the macro's.
+    """
+
+    def __init__(self, host: CommandHost, name: str) -> None:
+        jimport = host.jimport
+        options = jimport("ij.Macro").getOptions()
+        self.name = name
+        self.options = None if options is None else str(options).strip()
+        self.from_macro = str(jimport("java.lang.Thread").currentThread().getName()).startswith("Run$_")
+        self.imp: ImagePlus | None = jimport("ij.WindowManager").getCurrentImage()
+        self._host = host
+
+    def away(self, work: Callable[[], T]) -> T:
+        """Do long work in another thread and wait; ImageJ's other commands can run meanwhile.
+
+        ImageJ calls its listeners one at a time: while this one waits, it lets the others in.
+        """
+        future: Future[T] = self._host.worker.submit(work)
+        while not future.done():
+            self._host.let_others_in()
+        return future.result()
+
+    def record(self, options: Mapping[str, str]) -> None:
+        """Write the command with these options into the recorder's window, if it is open."""
+        recorder = self._host.recorder
+        if recorder is None:
+            return
+        recorder.setCommand(self.name)
+        for key, value in options.items():
+            recorder.recordOption(key, value.replace("\\", "\\\\").replace('"', '\\"'))
+        recorder.saveCommand()
+
+    def fail(self, message: str) -> None:
+        """Tell what went wrong: a window, or the end of the macro that made this call."""
+        self._host.jimport("ij.IJ").error(self.name, message)
+
+    def abort(self) -> None:
+        """End the macro that made this call, without a word."""
+        self._host.jimport("ij.Macro").abort()
+
+
+class CommandHost:
+    """Registers commands with ImageJ: menu entries, macros and the recorder reach them by name.
+
+    Parameters
+    ----------
+    ij : ImageJ
+    names : sequence of str
+        Entries of the submenu in their order; ``"-"`` is a line.
+    run : callable
+        Takes a `Call`, in the thread that ImageJ made for it. It must not raise.
+    shortcuts : mapping of str to str
+        Key of a command, such as ``"F6"``; keys that are in use stay with what they are.
+    """
+
+    def __init__(
+        self,
+        ij: ImageJ,
+        names: Sequence[str],
+        run: Callable[[Call], None],
+        *,
+        shortcuts: Mapping[str, str] | None = None,
+    ) -> None:
+        import scyjava
+
+        self.ij = ij
+        self.jimport: Callable[[str], Any] = scyjava.jimport
+        self.worker = ThreadPoolExecutor(1, "stormseg")
+        self.names, self._ours = tuple(names), frozenset(names) - {"-"}
+        self._run = run
+        self._shortcuts = dict(shortcuts or {})
+        with java_errors("take the commands"):
+            self._listeners = self._lock_of_listeners()
+            self._listener = proxy("ij.CommandListener", commandExecuting=self._executing)
+            self.jimport("ij.Executer").addCommandListener(self._listener)
+            self.put_menu()
+
+    def close(self) -> None:
+        """Take the commands out of ImageJ again."""
+        self.jimport("ij.Executer").removeCommandListener(self._listener)
+        self.worker.shutdown(wait=False, cancel_futures=True)
+
+    @property
+    def recorder(self) -> Any | None:  # noqa: ANN401 (the class ij.plugin.frame.Recorder)
+        """ImageJ's recorder, if it is there and records."""
+        if self.ij.headless:
+            return None
+        recorder = self.jimport("ij.plugin.frame.Recorder")
+        return recorder if recorder.record else None
+
+    def put_menu(self) -> None:
+        """Put the submenu into Plugins unless it is there: Help > Refresh Menus makes all menus anew."""
+        menus = self.jimport("ij.Menus")
+        table = menus.getCommands()
+        if table is None:
+            if self.ij.headless:
+                self.jimport("ij.IJ").init()
+            table = menus.getCommands()
+        commands = [name for name in self.names if name != "-"]
+        for name in commands:
+            if not table.containsKey(name):
+                table.put(name, _CLASS)
+        if not self.ij.headless:
+            self._put_shortcuts(menus)
+            self._put_submenu(menus)
+
+    def let_others_in(self) -> None:
+        """Wait a moment; where this thread keeps ImageJ's other commands waiting, let them go on."""
+        if self._listeners is not None and self.jimport("java.lang.Thread").holdsLock(self._listeners):
+            self._listeners.wait(_WAIT_MS)
+        else:
+            time.sleep(_WAIT_MS / 1000.0)
+
+    def _executing(self, command: object) -> object:
+        """Take over what ImageJ is about to run if it is ours; what is returned ImageJ runs itself."""
+        if str(command) not in self._ours:
+            return command
+        self._run(Call(self, str(command)))
+        return None
+
+    def _lock_of_listeners(self) -> Any | None:  # noqa: ANN401 (a java.util.Vector)
+        """Return what ImageJ locks while it asks its listeners; None where this ImageJ has no such field."""
+        import jpype
+
+        try:
+            field = self.jimport("ij.Executer").class_.getDeclaredField("listeners")
+            field.setAccessible(True)
+            return field.get(None)
+        except jpype.JException:
+            return None
+
+    def _put_shortcuts(self, menus: Any) -> None:  # noqa: ANN401 (the class ij.Menus)
+        taken, macros = menus.getShortcuts(), menus.getMacroShortcuts()
+        for name, key in self._shortcuts.items():
+            code = self.jimport("java.lang.Integer").valueOf(int(menus.convertShortcutToCode(key)))
+            if not taken.containsKey(code) and not macros.containsKey(code):
+                taken.put(code, name)
+
+    def _put_submenu(self, menus: Any) -> None:  # noqa: ANN401 (the class ij.Menus)
+        plugins = menus.getImageJMenu("Plugins")
+        imagej = self.jimport("ij.IJ").getInstance()
+        if plugins is None or imagej is None:
+            return
+        if any(str(plugins.getItem(i).getLabel()) == MENU for i in range(plugins.getItemCount())):
+            return
+        submenu = self.jimport("java.awt.Menu")(MENU)
+        for name in self.names:
+            if name == "-":
+                submenu.addSeparator()
+                continue
+            label = f"{name} [{self._shortcuts[name]}]" if name in self._shortcuts else name
+            item = self.jimport("java.awt.MenuItem")(label)
+            item.setActionCommand(name)
+            item.addActionListener(imagej)
+            submenu.add(item)
+        plugins.add(submenu)

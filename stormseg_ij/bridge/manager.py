@@ -1,0 +1,134 @@
+"""ImageJ's ROI Manager: what is in it, put in and taken out without touching the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from stormseg_ij.bridge.imagej import ImagePlus
+from stormseg_ij.bridge.java import java_errors, on_event_thread
+
+_REPAINTED = 10
+"""So many deletions may repaint the image one after the other."""
+
+
+class Manager:
+    """The ROI Manager, opened when something is put into it; in batch mode that of the macro.
+
+    ROIs go in and out as the bytes of ImageJ's ``.roi`` files. Nothing here asks the user, records, or resets.
+    """
+
+    def __init__(self) -> None:
+        import scyjava
+
+        self._jimport: Callable[[str], Any] = scyjava.jimport
+
+    def is_open(self) -> bool:
+        """Tell whether there is one: a person who closes it empties it, but deletes no nucleus."""
+        return self._instance() is not None
+
+    def count(self) -> int:
+        """Return how many ROIs it holds; 0 where it is not open."""
+        manager = self._instance()
+        return 0 if manager is None else int(manager.getCount())
+
+    def rois(self, indexes: Iterable[int] | None = None) -> list[bytes]:
+        """Return ROIs, all or those with these indexes, in the list's order; their names are those of the list."""
+        manager = self._instance()
+        if manager is None:
+            return []
+        every = manager.getRoisAsArray()
+        encode = self._jimport("ij.io.RoiEncoder").saveAsByteArray
+        chosen = range(len(every)) if indexes is None else indexes
+        with java_errors("give the ROIs"):
+            return [bytes(encode(every[i])) for i in chosen]
+
+    def image_numbers(self, indexes: Iterable[int]) -> list[int]:
+        """Return for each ROI the number of the image that it was drawn in; 0 where ImageJ does not know."""
+        manager = self._instance()
+        return [] if manager is None else [int(manager.getRoi(i).getImageID()) for i in indexes]
+
+    def selected(self) -> list[int]:
+        """Return the indexes of the selected entries, ascending."""
+        manager = self._instance()
+        return [] if manager is None else [int(index) for index in manager.getSelectedIndexes()]
+
+    def append(self, rois: Sequence[bytes], imp: ImagePlus | None) -> None:
+        """Add ROIs at the end, and show all on the image if it is given."""
+        if not rois:
+            return
+        manager, made = self._opened(), [self.decoded(roi) for roi in rois]
+
+        def add() -> None:
+            # Adding one as the button does would repaint the image each time.
+            for roi in made:
+                manager.add(imp, roi, -1)
+
+        on_event_thread(add, visible=bool(manager.isVisible()))
+        if imp is not None:
+            self.show_all(imp)
+
+    def replace(self, index: int, roi: bytes) -> None:
+        """Put a ROI in the place of another, with its own name."""
+        manager = self._opened()
+        made = self.decoded(roi)
+        name = made.getName()
+        manager.setRoi(made, index)
+        manager.rename(index, name)
+
+    def delete(self, indexes: Iterable[int], imp: ImagePlus | None = None) -> None:
+        """Take entries out, and repaint the image if it is given."""
+        manager = self._instance()
+        doomed = sorted(set(indexes), reverse=True)
+        if manager is None or not doomed:
+            return
+        shown = imp is not None and self.shows_all(imp)
+        if shown and len(doomed) > _REPAINTED:
+            self._command(manager, "Show None", imp)
+        for index in doomed:
+            manager.delete(index)
+        if shown and len(doomed) > _REPAINTED:
+            self.show_all(imp)
+
+    def select(self, imp: ImagePlus, index: int) -> None:
+        """Select one entry, in the list and as the image's selection."""
+        self._opened().selectAndMakeVisible(imp, index)
+
+    def deselect(self) -> None:
+        """Select no entry."""
+        manager = self._instance()
+        if manager is not None and manager.getSelectedIndexes():
+            manager.setSelectedIndexes([])
+
+    def shows_all(self, imp: ImagePlus) -> bool:
+        """Tell whether "Show All" is on in the image."""
+        canvas = imp.getCanvas()
+        return canvas is not None and canvas.getShowAllList() is not None
+
+    def show_all(self, imp: ImagePlus) -> None:
+        """Tick "Show All"; the image keeps its selection."""
+        manager = self._instance()
+        if manager is not None and imp.getWindow() is not None:
+            selection = imp.getRoi()
+            self._command(manager, "Show All", imp)
+            if selection is not None:
+                imp.setRoi(selection)
+
+    def decoded(self, roi: bytes) -> Any:  # noqa: ANN401 (an ij.gui.Roi)
+        """Make a ROI of the bytes of a ``.roi`` file."""
+        from jpype import JArray, JByte
+
+        with java_errors("take a ROI"):
+            return self._jimport("ij.io.RoiDecoder").openFromByteArray(JArray(JByte)(roi))
+
+    def _instance(self) -> Any | None:  # noqa: ANN401 (an ij.plugin.frame.RoiManager)
+        return self._jimport("ij.plugin.frame.RoiManager").getInstance2()
+
+    def _opened(self) -> Any:  # noqa: ANN401 (an ij.plugin.frame.RoiManager)
+        with java_errors("open the ROI Manager"):
+            found = self._instance()
+            return found if found is not None else self._jimport("ij.plugin.frame.RoiManager").getRoiManager()
+
+    def _command(self, manager: Any, command: str, imp: ImagePlus | None) -> None:  # noqa: ANN401 (as above)
+        with java_errors("show the ROIs"):
+            manager.runCommand(imp, command)

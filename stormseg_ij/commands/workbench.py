@@ -1,0 +1,182 @@
+"""ImageJ with StormSeg's commands in it: takes each call, finds its settings, runs it, tells what went wrong."""
+
+from __future__ import annotations
+
+import threading
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from stormseg_ij import macro_options, models
+from stormseg_ij.bridge.desktop import Desktop
+from stormseg_ij.bridge.host import Call, CommandHost
+from stormseg_ij.commands.asking import Form, in_keys
+from stormseg_ij.commands.job import Job, StoppedError
+from stormseg_ij.commands.previewing import Previewer
+from stormseg_ij.commands.session import Session
+from stormseg_ij.errors import StormsegError
+from stormseg_ij.settings import SegmentSettings, Settings
+
+if TYPE_CHECKING:
+    from stormseg_ij.bridge import ImageJ, ImagePlus
+    from stormseg_ij.models import Model
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command in ImageJ.
+
+    Attributes
+    ----------
+    name : str
+        In the menu and in macros.
+    run : callable
+        Does it; what it raises is told to the person.
+    settings : type of Settings
+        Fields of its dialog and keys of its macro options; ``Settings`` itself has none.
+    on_image : bool
+        True: there must be an active image.
+    shortcut : str
+        A function key, used where it is free.
+    asks : bool
+        False: the menu takes the defaults, with Alt held down it asks too. For commands that are used again and again.
+    """
+
+    name: str
+    run: Callable[[Job], None]
+    settings: type[Settings] = Settings
+    on_image: bool = True
+    shortcut: str = ""
+    asks: bool = True
+
+
+class Workbench:
+    """The commands in a running ImageJ.
+
+    Parameters
+    ----------
+    ij : ImageJ
+        With or without its window.
+    commands : sequence of Command or None
+        In the order of the menu; None is a line.
+    unattended : bool
+        True where nobody looks: a macro that leaves out all options gets the defaults, not a dialog.
+    """
+
+    def __init__(self, ij: ImageJ, commands: Sequence[Command | None], *, unattended: bool = False) -> None:
+        self.desk = Desktop(ij)
+        self.session = Session(self.desk)
+        self._unattended = unattended
+        self._commands = {command.name: command for command in commands if command is not None}
+        self._busy, self._running = threading.Lock(), ""
+        self._model: Model | None = None
+        self._model_asked: list[tuple[str, int]] = []
+        names = ["-" if command is None else command.name for command in commands]
+        shortcuts = {command.name: command.shortcut for command in self._commands.values() if command.shortcut}
+        self.host = CommandHost(ij, names, self.run, shortcuts=shortcuts)
+        self.session.saves = not unattended
+        self._end_listening = self.desk.when_closing(self._closing)
+        self.session.watch(self._when_idle)
+
+    @property
+    def running(self) -> str:
+        """The command that runs; empty where none does."""
+        return self._running
+
+    def close(self) -> None:
+        """Save what is to save, and take the commands out of ImageJ."""
+        self._end_listening()
+        self.session.close()
+        self.host.close()
+
+    def run(self, call: Call) -> None:
+        """Run one command to its end; only what ends a macro is raised, by ImageJ itself."""
+        if not self._busy.acquire(blocking=False):
+            call.fail(f"{self._running} still runs; wait for it, or press Escape to stop it")
+            return
+        failure: str | None = None
+        stopped = False
+        try:
+            self._running = call.name
+            self.desk.reset_escape()
+            self._run(call, self._commands[call.name])
+        except StoppedError as reason:
+            stopped = True
+            self.desk.status(f"{call.name}: {reason}; nothing was changed")
+        except (StormsegError, OSError) as error:
+            failure = str(error)
+        except MemoryError:
+            failure = "not enough memory; close other programs, or select a part of the image"
+        except Exception as error:  # noqa: BLE001 (what is a fault of ours must not be lost in a thread of ImageJ)
+            failure = f"{type(error).__name__}: {error}; a fault of StormSeg: the Log says where"
+            self.desk.log(traceback.format_exc())
+        finally:
+            self.desk.progress(1.0)
+            self._running = ""
+            self._busy.release()
+        if failure is not None:
+            call.fail(in_keys(failure))
+        elif stopped and call.from_macro:
+            call.abort()
+
+    def _run(self, call: Call, command: Command) -> None:
+        if command.on_image:
+            Job(call, Settings(), self.desk, self.session, self.load_model).imp  # noqa: B018 (raises where there is none)
+        settings = self._settings(call, command)
+        if settings is None:
+            raise StoppedError("cancelled")
+        call.record(self._recorded(settings))
+        job = Job(call, settings, self.desk, self.session, self.load_model)
+        if call.imp is not None:
+            self.session.sync(call.imp)
+        command.run(job)
+        for note in job.notes:
+            self.desk.log(f"{call.name}: {in_keys(note)}")
+
+    def _settings(self, call: Call, command: Command) -> Settings | None:
+        """Take settings from the macro, or ask; None where the person cancels."""
+        if call.options is not None:
+            return macro_options.settings_from(call.options, command.settings)
+        silent = call.from_macro and (self._unattended or self.desk.ij.headless)
+        if command.settings is Settings or silent or not (command.asks or self.desk.alt_down()):
+            return command.settings()
+        previewer = None
+        if issubclass(command.settings, SegmentSettings):
+            previewer = Previewer(call.imp, self.desk, self.load_model)
+        try:
+            return Form(command.name, command.settings, self.desk, previewer).ask()
+        finally:
+            if previewer is not None:
+                previewer.close()
+
+    def _recorded(self, settings: Settings) -> Mapping[str, str]:
+        """Return the options as the recorder writes them: it puts brackets around blanks itself."""
+        values = macro_options.written(settings)
+        return {key: value if " " in value else macro_options.quoted(value) for key, value in values.items()}
+
+    def load_model(self, name: str) -> Model:
+        """Load a model, or give the one that was loaded last unless its files have changed."""
+        folder = models.find(name)
+        asked = [(str(path), path.stat().st_mtime_ns) for path in sorted(folder.iterdir())]
+        if self._model is None or self._model_asked != asked:
+            self._model, self._model_asked = models.load(name), asked
+        return self._model
+
+    def _closing(self, imp: ImagePlus) -> None:
+        """Take the last look at an image's nuclei, unless a command is at work on them."""
+        if self._busy.acquire(blocking=False):
+            try:
+                self.session.closing(imp)
+            finally:
+                self._busy.release()
+
+    def _when_idle(self, work: Callable[[], None]) -> None:
+        """Do short work while no command runs, or not at all."""
+        if self._busy.acquire(blocking=False):
+            try:
+                if self.desk.running:
+                    self.host.put_menu()
+                work()
+            finally:
+                self._busy.release()
