@@ -38,7 +38,7 @@ def parse(options: str) -> dict[str, str]:
     {'size': '512', 'model': 'my models/a [1]', 'equalize': 'true'}
     """
     values: dict[str, str] = {}
-    rest = options.strip()
+    rest = options.strip(" ")
     while rest:
         word, sign, after = rest.partition("=")
         if not sign or " " in word:  # a key alone
@@ -50,7 +50,7 @@ def parse(options: str) -> dict[str, str]:
         else:
             key = word
             value, _, rest = after.partition(" ")
-        key, rest = key.strip().lower(), rest.strip()
+        key, rest = key.lower(), rest.lstrip(" ")
         if key in values:
             raise SettingsError(f"the setting {key!r} is given twice; leave one")
         values[key] = value
@@ -100,7 +100,7 @@ def text_of(value: Any) -> str:  # noqa: ANN401 (a value of any option)
         return OPEN
     if isinstance(value, bool):
         return "true" if value else "false"
-    return f"{value:.10g}" if isinstance(value, float) else str(value)
+    return repr(value).removesuffix(".0") if isinstance(value, float) else str(value)
 
 
 def quoted(value: str) -> str:

@@ -98,6 +98,9 @@ def doubts(rois: Sequence[ImagejRoi], shape: tuple[int, int]) -> list[Doubt]:
     of the same plane, and the border of the image. What a person has corrected (ROI property ``corrected``) counts as
     less doubtful. The weights fit scores of star-convex networks.
 
+    In 40 other simulated images of tissue, 23 % of 1,161 nuclei were wrong; the first fifth
+    of each ranking held 45 % of the wrong ones (by score alone 34 %, by chance 21 %). See ``benchmarks/review.py``.
+
     Examples
     --------
     >>> from roifile import ROI_TYPE, ImagejRoi
@@ -211,8 +214,9 @@ def _below_hull(values: NDArray[np.int64]) -> float:
     """Return the area under the least concave curve that is nowhere below values at 0, 1, 2 ..."""
     kept = np.arange(len(values))
     while True:
-        run, rise = np.diff(kept), np.diff(values[kept])
+        heights = values[kept]
+        run, rise = kept[1:] - kept[:-1], heights[1:] - heights[:-1]
         bends = rise[:-1] * run[1:] > rise[1:] * run[:-1]
         if bends.all():
-            return float((values[kept[1:]] + values[kept[:-1]]) @ run) / 2.0
+            return float((heights[1:] + heights[:-1]) @ run) / 2.0
         kept = np.concatenate([kept[:1], kept[1:-1][bends], kept[-1:]])

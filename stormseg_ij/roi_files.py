@@ -7,6 +7,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Iterable
+from copy import copy
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,8 @@ SUFFIXES = (".zip", ".roi")
 
 _LARGEST_FILE = 1 << 30
 """Bytes that the ROIs of one file may unpack to: a million nuclei need less."""
+
+_LAST_SINGLE = "\uffff"
 
 _BROKEN_ARCHIVE = (
     zipfile.BadZipFile, zlib.error, struct.error, OSError, EOFError, ValueError, OverflowError, RuntimeError,
@@ -58,7 +61,7 @@ def write_rois(path: str | Path, rois: Iterable[ImagejRoi]) -> int:
         if len(only) != 1:
             raise ImageError(f"{path} can hold one ROI, not {len(only)}; choose a name that ends in .zip")
         with replacing(path) as temporary:
-            temporary.write_bytes(only[0].tobytes())
+            temporary.write_bytes(encoded(only[0]))
         return 1
     taken: set[str] = set()
     with replacing(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
@@ -66,7 +69,7 @@ def write_rois(path: str | Path, rois: Iterable[ImagejRoi]) -> int:
             # A fixed date: the same ROIs give the same bytes.
             entry = zipfile.ZipInfo(f"{_entry_name(roi, taken)}.roi", (1980, 1, 1, 0, 0, 0))
             entry.compress_type = zipfile.ZIP_DEFLATED
-            archive.writestr(entry, roi.tobytes(), compresslevel=1)  # as small as level 6, in less time
+            archive.writestr(entry, encoded(roi), compresslevel=1)  # as small as level 6, in less time
     return len(taken)
 
 
@@ -126,6 +129,17 @@ def _checked_entries(archive: zipfile.ZipFile, path: Path) -> list[zipfile.ZipIn
         others = "another file" if len(entries) == 1 else f"{len(entries)} other files"
         raise ImageError(f"{path} holds no ROIs but {others}; give one that the ROI Manager saved")
     return rois
+
+
+def encoded(roi: ImagejRoi) -> bytes:
+    """Encode a ROI as a ``.roi`` file; letters of its name that Java keeps in two parts become U+FFFD.
+
+    `roifile` counts such a letter once, and would cut the name and shift what follows.
+    """
+    if roi.name and max(roi.name) > _LAST_SINGLE:
+        roi = copy(roi)
+        roi.name = "".join(letter if letter <= _LAST_SINGLE else "\ufffd" for letter in roi.name)
+    return roi.tobytes()
 
 
 def decoded(data: bytes, *, name: str = "", source: str = "ImageJ") -> ImagejRoi:

@@ -67,6 +67,7 @@ class Store:
         self._known = ""  # digest of the set as this object read or wrote it last
         self._inherited: list[Entry] = []
         self._waiting: list[Entry] = []
+        self._untold: list[str] = []  # notes of a call that then failed
 
     @classmethod
     def for_image(cls, directory: str | Path | None, title: str) -> Store:
@@ -151,11 +152,10 @@ class Store:
         Raises
         ------
         ImageError
-            If the folder cannot be written to or the disk is full. The files are then as before; the next call writes
-            these rows too.
+            If the folder cannot be written to or the disk is full. Each file is then as before or complete; the next
+            call writes these rows too.
         """
         self._waiting.extend(entries)
-        notes: list[str] = []
         try:
             with replacing(self.set_path) as temporary:
                 write_rois(temporary, rois)
@@ -163,7 +163,7 @@ class Store:
                 digest = _digest(temporary)
                 if self.set_path.exists() and _digest(self.set_path) not in (self._known, digest):
                     kept = _kept_apart(self.set_path)
-                    notes.append(f"{self.set_path.name} was not from this session; it is kept as {kept.name}")
+                    self._untold.append(f"{self.set_path.name} was not from this session; it is kept as {kept.name}")
         except ImageError as error:
             # The set is first written under a temporary name, which nobody knows.
             message = re.sub(r"(\.[0-9a-f]{8}\.)+(?=" + re.escape(self.set_path.name) + ")", "", str(error))
@@ -171,21 +171,21 @@ class Store:
         self._known = digest
         rows = self._inherited + self._waiting
         if rows:
-            notes += self._append(rows)
+            self._append(rows)
             self._inherited, self._waiting = [], []
-        return tuple(notes)
+        notes, self._untold = tuple(self._untold), []
+        return notes
 
-    def _append(self, entries: list[Entry]) -> list[str]:
+    def _append(self, entries: list[Entry]) -> None:
         """Add rows to the table; a file of its name that is none gets another name."""
         rows = ((getattr(entry, column) for column in COLUMNS) for entry in entries)
         lines = "".join(entry_line(row) for row in rows).encode()
-        notes: list[str] = []
         try:
             lead = self._missing_at_end()
             if lead is None:
                 kept = _kept_apart(self.table_path)
                 self.table_path.unlink(missing_ok=True)
-                notes.append(f"{self.table_path.name} was no table of changes; it is kept as {kept.name}")
+                self._untold.append(f"{self.table_path.name} was no table of changes; it is kept as {kept.name}")
                 lead = _HEADER
             with self.table_path.open("ab", buffering=0) as file:
                 _write_whole(file, lead + lines)
@@ -195,7 +195,6 @@ class Store:
                 f"cannot write {self.table_path}: {reason}; make room or close it elsewhere: its rows are not lost"
             )
             raise ImageError(message) from error
-        return notes
 
     def _missing_at_end(self) -> bytes | None:
         """Return what the table lacks before new rows: all of it, the end of a row at which a crash came, or nothing.

@@ -8,9 +8,9 @@ on that Fiji.
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
+import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,7 +19,8 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-from stormseg_ij import bridge, installation
+from stormseg_ij import bridge, display, installation
+from stormseg_ij.errors import BridgeError
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -28,7 +29,8 @@ settings.register_profile("ci", derandomize=True, deadline=None)
 settings.register_profile("elsewhere", deadline=None)
 settings.load_profile("ci" if os.environ.get("CI") else "elsewhere")
 _LEFT_OUT = pytest.StashKey[int]()
-_XVFB = pytest.StashKey["subprocess.Popen[bytes]"]()
+_DATA = pytest.StashKey["tempfile.TemporaryDirectory[str]"]()
+_XVFB = pytest.StashKey[display.Display]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -39,6 +41,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # What a run saves of unsaved images never goes into the home of who runs the tests.
+    config.stash[_DATA] = tempfile.TemporaryDirectory(prefix="stormseg-tests-")
+    os.environ["XDG_DATA_HOME"] = config.stash[_DATA].name
     if config.getoption("--window") and sys.platform.startswith("linux") and not os.environ.get("DISPLAY"):
         config.stash[_XVFB] = _start_xvfb()
 
@@ -56,9 +61,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     if (xvfb := config.stash.get(_XVFB, None)) is not None:
-        xvfb.terminate()
-        xvfb.wait(timeout=10)
-        del os.environ["DISPLAY"]
+        xvfb.close()
+    config.stash[_DATA].cleanup()
     left_out = config.stash.get(_LEFT_OUT, 0)
     reporter = config.pluginmanager.get_plugin("terminalreporter")
     if left_out and reporter is not None:
@@ -67,20 +71,11 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         )
 
 
-def _start_xvfb() -> subprocess.Popen[bytes]:
-    program = shutil.which("Xvfb")
-    if program is None:
-        raise pytest.UsageError("pytest --window needs a display: apt-get install xvfb")
-    read, write = os.pipe()
-    command = [program, "-displayfd", str(write), "-screen", "0", "1600x1200x24", "-nolisten", "tcp"]
-    xvfb = subprocess.Popen(command, pass_fds=[write], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    os.close(write)
-    with os.fdopen(read) as lines:
-        number = lines.readline().strip()
-    if not number:
-        raise pytest.UsageError(f"Xvfb did not start (exit status {xvfb.wait(timeout=10)}); try it by hand")
-    os.environ["DISPLAY"] = f":{number}"
-    return xvfb
+def _start_xvfb() -> display.Display:
+    try:
+        return display.start()
+    except BridgeError as error:
+        raise pytest.UsageError(f"pytest --window needs a display: {error}") from error
 
 
 def screenshot(path: Path) -> None:

@@ -141,3 +141,13 @@ def test_properties_come_back(values):
 )
 def test_properties_by_the_rules_of_java(text, expected):
     assert rois.properties(ImagejRoi(props=text)) == expected
+
+
+@pytest.mark.parametrize("name", ["plain", "n\U0001f600x", "\U0001f600"])
+def test_names_with_letters_of_two_units_keep_what_follows(name, tmp_path):
+    roi = rois.mask_to_roi(1, 2, np.ones((3, 4), bool), name=name, values={"image": "a", "score": "0.5"})
+    rois.write_rois(tmp_path / "r.zip", [roi])
+    (back,) = rois.read_rois(tmp_path / "r.zip")
+    assert back.name == name.replace("\U0001f600", "\ufffd")
+    assert rois.properties(back) == {"image": "a", "score": "0.5"}
+    assert roi.name == name

@@ -38,7 +38,7 @@ class Call:
         jimport = host.jimport
         options = jimport("ij.Macro").getOptions()
         self.name = name
-        self.options = None if options is None else str(options).strip()
+        self.options = None if options is None else str(options).strip(" ")
         self.from_macro = str(jimport("java.lang.Thread").currentThread().getName()).startswith("Run$_")
         self.imp: ImagePlus | None = jimport("ij.WindowManager").getCurrentImage()
         self._host = host
@@ -56,7 +56,7 @@ class Call:
     def record(self, options: Mapping[str, str]) -> None:
         """Write the command with these options into the recorder's window, if it is open."""
         recorder = self._host.recorder
-        if recorder is None:
+        if recorder is None or (self.from_macro and not recorder.recordInMacros):
             return
         recorder.setCommand(self.name)
         for key, value in options.items():

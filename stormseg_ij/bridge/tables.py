@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stormseg_ij.bridge.imagej import ImageJ, ImagePlus
 from stormseg_ij.bridge.java import java_errors
-from stormseg_ij.bridge.manager import Manager
 from stormseg_ij.errors import BridgeError
 
 Floats = NDArray[np.float64]
 
+ResultsTable: TypeAlias = Any
+"""An `ij.measure.ResultsTable`."""
+
+Roi: TypeAlias = Any
+"""An `ij.gui.Roi`."""
+
 _RESULTS = "Results"
 _NO_LUT_UPDATE = 2  # ij.process.ImageProcessor.NO_LUT_UPDATE
+_ROWS_WITH_DIGITS = 24
 _SUMMARY_ROWS = 4  # Mean, SD, Min, Max, of Analyze > Summarize
 
 
@@ -27,15 +33,15 @@ class Measured:
 
     Attributes
     ----------
-    roi : bytes
-        As in a ``.roi`` file; an area that has a pixel in the image.
+    roi : Roi
+        An area that has a pixel in the image. It is changed.
     plane : int
         Of the stack, counted from 1; 1 for a single plane.
     extra : mapping of str to (str or float)
         Further columns of its row. A row without a number in a column where others have one gets NaN there.
     """
 
-    roi: bytes
+    roi: Roi
     plane: int = 1
     extra: Mapping[str, str | float] = field(default_factory=dict)
 
@@ -52,14 +58,29 @@ class Tables:
         import scyjava
 
         self._ij = ij
-        self._decoded = Manager().decoded
         self._jimport: Callable[[str], Any] = scyjava.jimport
         self._analyzer: Any = self._jimport("ij.plugin.filter.Analyzer")
         self._flags: Any = self._jimport("ij.measure.Measurements")
 
+    def rois(self, indexes: Iterable[int]) -> list[Roi]:
+        """Copy ROIs of the ROI Manager, to be measured: as bytes of a file, drawn ones would lose digits.
+
+        Raises
+        ------
+        BridgeError
+            If the ROI Manager has no such ROI any more.
+        """
+        manager = self._jimport("ij.plugin.frame.RoiManager").getInstance2()
+        every = [] if manager is None else manager.getRoisAsArray()
+        chosen = list(indexes)
+        if max(chosen, default=-1) >= len(every):
+            raise BridgeError("the ROI Manager was changed meanwhile; start again")
+        with java_errors("copy the ROIs"):
+            return [every[i].clone() for i in chosen]
+
     def measure(
         self, imp: ImagePlus, wanted: Sequence[Measured], *, each: Callable[[int], None] = lambda _: None
-    ) -> Any:  # noqa: ANN401 (an ij.measure.ResultsTable)
+    ) -> ResultsTable:
         """Measure ROIs as the ROI Manager's Measure does: what Set Measurements asks for, by ImageJ's own Analyzer.
 
         The image keeps its selection, its shown plane and all else: another one, which nobody sees, shares its pixels,
@@ -74,7 +95,7 @@ class Tables:
 
         Returns
         -------
-        ij.measure.ResultsTable
+        ResultsTable
             For `show`; not in Results yet.
 
         Raises
@@ -100,7 +121,7 @@ class Tables:
                     if one.plane != plane:
                         plane = one.plane
                         self._go_to(hidden, plane, threshold)
-                    hidden.setRoi(self._decoded(one.roi), False)
+                    hidden.setRoi(one.roi, False)
                     analyzer.measure()
                     for heading, number in place(plane) if place is not None else ():
                         rows.addValue(heading, float(number))
@@ -109,7 +130,7 @@ class Tables:
                     redirected[0].setSlice(redirected[1])
             return rows
 
-    def show(self, rows: Any, wanted: Sequence[Measured]) -> int:  # noqa: ANN401 (what `measure` returned)
+    def show(self, rows: ResultsTable, wanted: Sequence[Measured]) -> int:
         """Add measured rows at the end of Results, with their further columns, and show the table.
 
         Returns
@@ -166,16 +187,18 @@ class Tables:
 
     def _twin(self, imp: ImagePlus) -> ImagePlus:
         """Make an image of the same pixels that is in no window and in no list."""
-        stack = imp.getStack() if int(imp.getStackSize()) > 1 else None
-        if stack is None or not stack.isVirtual():
+        count = int(imp.getStackSize())
+        stack = imp.getStack() if count > 1 else self._jimport("ij.ImageStack")(imp.getWidth(), imp.getHeight())
+        if count == 1:
+            stack.addSlice(None, imp.getProcessor().getPixels())
+        elif not stack.isVirtual():
             # A stack of its own, for an ImagePlus writes into its stack when it changes the plane. The shown plane's
             # pixels are those of the processor: a filter may have replaced them.
-            shown, twin = int(imp.getCurrentSlice()), self._jimport("ij.ImageStack")(imp.getWidth(), imp.getHeight())
-            for plane in range(1, int(imp.getStackSize()) + 1):
-                is_shown = stack is None or plane == shown
-                pixels = imp.getProcessor().getPixels() if is_shown else stack.getPixels(plane)
-                twin.addSlice(None if stack is None else stack.getSliceLabel(plane), pixels)
-            stack = twin
+            own, shown = self._jimport("ij.ImageStack")(imp.getWidth(), imp.getHeight()), int(imp.getCurrentSlice())
+            for plane in range(1, count + 1):
+                pixels = imp.getProcessor().getPixels() if plane == shown else stack.getPixels(plane)
+                own.addSlice(stack.getSliceLabel(plane), pixels)
+            stack = own
         hidden = self._jimport("ij.ImagePlus")(imp.getTitle(), stack)
         hidden.setIgnoreGlobalCalibration(True)
         hidden.setCalibration(imp.getCalibration())
@@ -197,9 +220,7 @@ class Tables:
         """Return what gives a plane's columns of "Stack position"."""
         if not (imp.isHyperStack() or imp.isComposite()):
             return lambda plane: [("Slice", plane)]
-        sizes = [
-            int(size) for size in (imp.getNChannels(), imp.getNSlices(), imp.getNFrames())
-        ]  # fmt: skip
+        sizes = [int(size) for size in (imp.getNChannels(), imp.getNSlices(), imp.getNFrames())]
 
         def place(plane: int) -> list[tuple[str, int]]:
             numbers = [int(number) for number in imp.convertIndexToPosition(plane)]
@@ -222,15 +243,15 @@ class Tables:
 
     # ---- Results
 
-    def _remove_summary(self, table: Any) -> None:  # noqa: ANN401 (an ij.measure.ResultsTable)
+    def _remove_summary(self, table: ResultsTable) -> None:
         """Take the rows of Analyze > Summarize out, as Measure does."""
         last = int(table.size()) - 1
         if last + 1 >= _SUMMARY_ROWS and str(table.getLabel(last)) == "Max":
             table.deleteRows(last + 1 - _SUMMARY_ROWS, last)
 
     def _extend(
-        self, table: Any, heading: str, first: int, values: Floats, texts: Mapping[int, str], *, own: bool
-    ) -> None:  # noqa: ANN401 (an ij.measure.ResultsTable)
+        self, table: ResultsTable, heading: str, first: int, values: Floats, texts: Mapping[int, str], *, own: bool
+    ) -> None:
         """Add values to a column of Results from row `first` on; `own` columns are none of Set Measurements'."""
         from jpype import JArray, JDouble
 
@@ -240,7 +261,11 @@ class Tables:
             empty = own or int(self._analyzer.getMeasurements()) & int(self._flags.NaN_EMPTY_CELLS)
             before = np.full(first, np.nan if empty else 0.0)
         # One call for the whole column: a call for each cell takes a second for some thousand nuclei.
-        table.setValues(heading, JArray.of(np.concatenate([before, values]), JDouble))
+        column = np.concatenate([before, values])
+        table.setValues(heading, JArray.of(column, JDouble))
+        early = column[:_ROWS_WITH_DIGITS]
+        if np.all((early == np.rint(early)) | np.isnan(early)):  # ImageJ chooses a column's digits by its first rows
+            table.setDecimalPlaces(table.getColumnIndex(heading), table.AUTO_FORMAT)
         for i, text in texts.items():
             table.setValue(heading, first + i, text)
         if len(values) and heading not in self._jimport("ij.measure.ResultsTable").getDefaultHeadings():
@@ -249,7 +274,7 @@ class Tables:
             table.addValue(heading, texts[last] if last in texts else float(values[last]))
 
 
-def _column(rows: Any, heading: str, skip: int) -> tuple[Floats, dict[int, str]]:  # noqa: ANN401 (a ResultsTable)
+def _column(rows: ResultsTable, heading: str, skip: int) -> tuple[Floats, dict[int, str]]:
     """Return a column's numbers, and its texts by row."""
     index = rows.getColumnIndex(heading)
     values = np.array(rows.getColumnAsDoubles(index), np.float64)[skip:]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import itertools
 import re
 from collections.abc import Callable
 from typing import Any
@@ -12,6 +13,7 @@ HEADLESS = "HeadlessException"
 _WINDOW_OPENED, _WINDOW_CLOSING = 200, 201  # java.awt.event.WindowEvent
 _WINDOW_EVENTS = 64  # java.awt.AWTEvent.WINDOW_EVENT_MASK
 _MACRO_ERROR = "ij.macro.Interpreter.showError"
+_PYTHON = "org.jpype."
 _TABLES = ("ij.IJ.write", "ij.IJ.setColumnHeadings")  # the Results table, which a window would show
 _EXCEPTION = re.compile(r"^[\w.$]+(Exception|Error)\b.*", re.MULTILINE)
 _LONGEST_TEXT = 200
@@ -215,11 +217,15 @@ def new_lines(before: list[str], now: list[str]) -> list[str]:
 
 
 def _frames(thread: Any) -> list[str]:  # noqa: ANN401 (a java.lang.Thread)
-    """Return the methods of ImageJ that a thread is in, innermost first."""
+    """Return the methods of ImageJ that a thread is in, innermost first; commands in Python show as ``org.jpype``."""
     if thread is None:
         return []
-    frames = [f"{frame.getClassName()}.{frame.getMethodName()}" for frame in thread.getStackTrace()]
-    return [frame for frame in frames if frame.startswith("ij.")]
+    frames = (f"{frame.getClassName()}.{frame.getMethodName()}" for frame in thread.getStackTrace())
+    return list(itertools.dropwhile(_is_python, (frame for frame in frames if frame.startswith(("ij.", _PYTHON)))))
+
+
+def _is_python(frame: str) -> bool:
+    return frame.startswith(_PYTHON)
 
 
 def _exception(text: str) -> str:

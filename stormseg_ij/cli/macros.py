@@ -11,7 +11,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     The display of the user stays as it is: no window opens there.
     """
-    from stormseg_ij import bridge, display, installation
+    from stormseg_ij import bridge, commands, display, installation
     from stormseg_ij.bridge.macros import read_macro, run_macro_file
 
     path: Path = arguments.macro
@@ -22,6 +22,7 @@ def run(arguments: argparse.Namespace) -> int:
     if windows:
         display.start()  # it ends with this process: Java would not survive its end
     ij = bridge.start(fiji, headless=not windows, heap_mb=heap, macros=True)
+    commands.install(ij, unattended=True)
     returned = run_macro_file(ij, path, arguments.argument, say=_say)
     if returned is not None:
         _say(returned)

@@ -25,7 +25,7 @@ __all__ = ["COMMANDS", "Command", "Workbench", "install"]
 COMMANDS: tuple[Command | None, ...] = (
     Command("Preprocess STORM Image", segmenting.preprocess_image, PreprocessSettings),
     Command("Segment Nuclei", segmenting.segment_nuclei, SegmentNucleiSettings),
-    Command("Measure Nuclei", measuring.measure_nuclei, MeasureNucleiSettings),
+    Command("Measure Nuclei", measuring.measure_nuclei, MeasureNucleiSettings, asks=False),
     Command("Score Against Truth", scoring.score_against_truth, ScoreSettings),
     None,
     Command("Next Nucleus to Review", reviewing.next_nucleus, NextNucleusSettings, shortcut="F6", asks=False),

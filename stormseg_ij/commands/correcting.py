@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from stormseg_ij.changes import COLUMNS
 from stormseg_ij.commands.job import Job, plural
+from stormseg_ij.commands.nuclei import Nucleus
 from stormseg_ij.commands.segmenting import coloured
-from stormseg_ij.commands.session import Nucleus
 from stormseg_ij.corrections import Corrected, filled, merged, smoothed, split_by_line, split_in_two
 from stormseg_ij.cuts import Division
 from stormseg_ij.errors import ImageError

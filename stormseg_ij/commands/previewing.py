@@ -15,6 +15,7 @@ from stormseg_ij.commands.segmenting import coloured, selected_area
 from stormseg_ij.errors import StormsegError
 from stormseg_ij.imagej_settings import SegmentNucleiSettings
 from stormseg_ij.preview import Preview
+from stormseg_ij.roi_files import encoded
 from stormseg_ij.rois import iterate_rois
 from stormseg_ij.settings import from_mapping
 
@@ -104,7 +105,7 @@ class Previewer:
             overlap_rules=settings.overlap_rules,
             min_area_fraction=settings.min_area_fraction,
         )
-        rois = [coloured(roi).tobytes() for roi in iterate_rois(labels, scores=scores)]
+        rois = [encoded(coloured(roi)) for roi in iterate_rois(labels, scores=scores)]
         self._desk.put_overlay(self._imp, rois, _TAG, origin=(columns.start, rows.start))
         used = self._preview.settings
         probability = used.probability if settings.probability is None else settings.probability

@@ -11,7 +11,7 @@ from stormseg_ij.review import doubts
 from stormseg_ij.rois import roi_mask
 
 if TYPE_CHECKING:
-    from stormseg_ij.commands.session import Nucleus
+    from stormseg_ij.commands.nuclei import Nucleus
 
 
 def next_nucleus(job: Job) -> None:

@@ -6,12 +6,12 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from stormseg_ij.changes import Entry, compare, entries
+from stormseg_ij.commands.nuclei import Nucleus, Set, Step, is_ours
 from stormseg_ij.errors import ImageError
-from stormseg_ij.roi_files import decoded
+from stormseg_ij.roi_files import decoded, encoded
 from stormseg_ij.roi_properties import properties
 from stormseg_ij.rois import roi_number
 from stormseg_ij.store import Store
@@ -36,62 +36,6 @@ _MOST_UNDO = 50
 _MOST_DECODED = 50_000
 _MOST_CLOSED = 20
 """Closed images whose nuclei are still known, for when they are opened again."""
-
-
-@dataclass(frozen=True)
-class Nucleus:
-    """A ROI of an image.
-
-    Attributes
-    ----------
-    index : int
-        In the ROI Manager; or, with `in_overlay`, among our ROIs in the image's overlay.
-    roi : ImagejRoi
-    in_overlay : bool
-    """
-
-    index: int
-    roi: ImagejRoi
-    in_overlay: bool = False
-
-
-@dataclass(frozen=True)
-class Step:
-    """What one command took out of the set and put in, so that it can be undone."""
-
-    command: str
-    removed: tuple[bytes, ...]
-    added: tuple[bytes, ...]
-
-
-@dataclass
-class Set:
-    """What is known of one image's nuclei.
-
-    Attributes
-    ----------
-    title, directory : str
-        Of the image when it was first seen.
-    number : int
-        ImageJ's number of the image.
-    store : Store
-    known : list of bytes
-        The ROIs as they were last seen.
-    steps : list of Step
-    reviewed : set of str
-        Names of nuclei that were shown for review.
-    ranked : (list of bytes, list of Doubt)
-        The order for review, and the ROIs for which it was made.
-    """
-
-    title: str
-    directory: str | None
-    number: int
-    store: Store
-    known: list[bytes] = field(default_factory=list)
-    steps: list[Step] = field(default_factory=list)
-    reviewed: set[str] = field(default_factory=set)
-    ranked: tuple[list[bytes], list[Doubt]] = ([], [])
 
 
 class Session:
@@ -143,10 +87,8 @@ class Session:
 
     def next_number(self, imp: ImagePlus) -> int:
         """Return the number that the image's next nucleus gets: no number is given twice, also after deletions."""
-        known = self._set(imp)
-        named = [nucleus.roi.name for nucleus in self.nuclei(imp)]
-        named += [self._roi(data).name for step in known.steps for data in (*step.removed, *step.added)]
-        return 1 + max((roi_number(name) or 0 for name in named), default=0)
+        named = [roi_number(nucleus.roi.name) or 0 for nucleus in self.nuclei(imp)]
+        return 1 + max([self._set(imp).highest, *named])
 
     def add(self, imp: ImagePlus, rois: Sequence[ImagejRoi], command: str, *, by: str, replacing: bool = False) -> None:
         """Add nuclei to the ROI Manager.
@@ -167,7 +109,7 @@ class Session:
 
     def put_overlay(self, imp: ImagePlus, rois: Iterable[ImagejRoi]) -> None:
         """Put nuclei into the image's overlay, in place of those there; they are not saved or audited."""
-        self._desk.put_overlay(imp, [roi.tobytes() for roi in rois], OVERLAY)
+        self._desk.put_overlay(imp, [encoded(roi) for roi in rois], OVERLAY)
 
     def change(
         self,
@@ -198,9 +140,9 @@ class Session:
         before = manager.rois([*removed, *replaced])
         there = set(known.known)
         for index, roi in replaced.items():
-            manager.replace(index, roi.tobytes())
+            manager.replace(index, encoded(roi))
         manager.delete(removed, imp)
-        manager.append([roi.tobytes() for roi in added], imp)
+        manager.append([encoded(roi) for roi in added], imp)
         manager.deselect()
         now = manager.rois()
         after = [data for data in now if data not in there]
@@ -345,6 +287,7 @@ class Session:
         was_open = self._desk.manager.is_open()
         found = compare(before, rois, self._desk.shape(imp)) if was_open else []
         known.known = now
+        known.highest = max([known.highest, *(roi_number(roi.name) or 0 for roi in (*before, *rois))])
         if self.saves and found and not self._desk.batch:
             # A person who empties the list begins anew: the file keeps the last nuclei, the table says what happened.
             self._save(known, rois or before, entries(found, image=known.title, by=by, command=command))
@@ -418,8 +361,3 @@ class Session:
                 self._images.clear()
             self._decoded[data] = decoded(data)
         return self._decoded[data]
-
-
-def is_ours(roi: ImagejRoi) -> bool:
-    """Tell whether StormSeg put this ROI into the list: only its ROIs name their image."""
-    return bool(properties(roi).get("image"))

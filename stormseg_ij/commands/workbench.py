@@ -92,7 +92,7 @@ class Workbench:
 
     def run(self, call: Call) -> None:
         """Run one command to its end; only what ends a macro is raised, by ImageJ itself."""
-        if not self._busy.acquire(blocking=False):
+        if not self._busy.acquire(blocking=not self._running):  # the look every few seconds is short: wait for it
             call.fail(f"{self._running} still runs; wait for it, or press Escape to stop it")
             return
         failure: str | None = None

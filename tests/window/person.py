@@ -1,0 +1,310 @@
+"""A person before ImageJ: the mouse and the keyboard, and what is to be seen. Nothing here calls a command."""
+
+import time
+from contextlib import contextmanager
+
+LEFT_BUTTON = 1 << 10
+PATIENCE_SECONDS = 20.0
+_BESIDE_LABEL_PX = 22
+"""Between the labels of Java's menu bar on Linux."""
+IMAGE_AT = (20, 100)
+_SHIFTED = {"_": "-", ":": ";", "~": "`"}
+
+
+def until(condition, what, *, seconds=PATIENCE_SECONDS):
+    """Wait until a condition gives something true, and return that; fail after some seconds."""
+    end = time.monotonic() + seconds
+    while not (found := condition()):
+        if time.monotonic() > end:
+            raise AssertionError(f"waited {seconds} s: {what}")
+        time.sleep(0.02)
+    return found
+
+
+def _corner(component):
+    """Return the place of a component on the screen; None while it is not shown."""
+    return component.getLocationOnScreen() if component.isShowing() else None
+
+
+class Person:
+    """Works with the mouse and the keyboard on the display."""
+
+    def __init__(self):
+        from scyjava import jimport
+
+        self.java = jimport
+        self.ij = jimport("ij.IJ")
+        self.keys = jimport("java.awt.event.KeyEvent")
+        self.robot = jimport("java.awt.Robot")()
+        self.robot.setAutoDelay(4)
+
+    # ---- hands
+
+    def settle(self):
+        """Let ImageJ take what was pressed and moved."""
+        self.robot.waitForIdle()
+
+    def click(self, x, y):
+        """Click at a place of the screen."""
+        self.robot.mouseMove(int(x), int(y))
+        self.robot.mousePress(LEFT_BUTTON)
+        self.robot.mouseRelease(LEFT_BUTTON)
+        self.settle()
+
+    def click_on(self, component):
+        """Click in the middle of a button, a field or a box."""
+        place = until(lambda: _corner(component), f"{component} is shown")
+        size = component.getSize()
+        self.click(place.x + size.width // 2, place.y + size.height // 2)
+
+    def press(self, *names):
+        """Press a key such as ``F7``, ``ENTER``; those before the last one are held meanwhile."""
+        codes = [getattr(self.keys, f"VK_{name}") for name in names]
+        for code in codes:
+            self.robot.keyPress(code)
+        for code in reversed(codes):
+            self.robot.keyRelease(code)
+        self.settle()
+
+    @contextmanager
+    def holding(self, name):
+        """Hold a key down."""
+        code = getattr(self.keys, f"VK_{name}")
+        self.robot.keyPress(code)
+        try:
+            yield
+        finally:
+            self.robot.keyRelease(code)
+            self.settle()
+
+    def type(self, text):
+        """Type a text, as on a keyboard of the United States."""
+        for letter in text:
+            held = ["SHIFT"] if letter.isupper() or letter in _SHIFTED else []
+            code = self.keys.getExtendedKeyCodeForChar(ord(_SHIFTED.get(letter, letter)))
+            for name in held:
+                self.robot.keyPress(getattr(self.keys, f"VK_{name}"))
+            self.robot.keyPress(code)
+            self.robot.keyRelease(code)
+            for name in held:
+                self.robot.keyRelease(getattr(self.keys, f"VK_{name}"))
+        self.settle()
+
+    # ---- ImageJ's menu and tools
+
+    def choose(self, *labels):
+        """Choose an entry of ImageJ's menu, such as ``"Plugins", "StormSeg", "Merge Nuclei"``."""
+        window = self.ij.getInstance()
+        bar = window.getMenuBar()
+        menus = [bar.getMenu(i) for i in range(bar.getMenuCount())]
+        index = [str(menu.getLabel()) for menu in menus].index(labels[0])
+        self._open_menu(window, menus, index)
+        menu = menus[index]
+        for label in labels[1:]:
+            entries = [menu.getItem(i) for i in range(menu.getItemCount())]
+            names = [str(entry.getLabel()) for entry in entries]
+            wanted = next(i for i, name in enumerate(names) if name.split(" [")[0] == label)
+            for name in names[:wanted]:
+                if name != "-":
+                    self.press("DOWN")
+            menu = entries[wanted]
+            self.press("RIGHT" if label != labels[-1] else "ENTER")
+
+    def _open_menu(self, window, menus, index):
+        """Click on a menu of the menu bar, whose labels stand side by side."""
+        metrics = window.getFontMetrics(menus[index].getFont())
+        corner = _corner(window)
+        widths = [metrics.stringWidth(menu.getLabel()) + _BESIDE_LABEL_PX for menu in menus]
+        x = sum(widths[:index]) + widths[index] // 2
+        self.click(corner.x + x, corner.y + window.getInsets().top // 2)
+
+    # ---- windows
+
+    def window(self, title):
+        """Return the window with this title once it is shown."""
+        return until(lambda: self.find_window(title), f"the window {title!r}, there are {self.titles()}")
+
+    def find_window(self, title):
+        """Return the window with this title if it is shown."""
+        return next((window for window in self._windows() if str(window.getTitle()) == title), None)
+
+    def titles(self):
+        """Return the titles of the windows that are shown."""
+        return [str(window.getTitle()) for window in self._windows()]
+
+    def _windows(self):
+        return [w for w in self.java("java.awt.Window").getWindows() if w.isShowing() and hasattr(w, "getTitle")]
+
+    def put_at(self, window, x, y):
+        """Put a window somewhere: this display has no title bars to drag it by."""
+        window.setLocation(x, y)
+        window.toFront()
+        self.settle()
+
+    # ---- dialogs
+
+    def gone(self, title):
+        """Wait until no window has this title."""
+        until(lambda: self.find_window(title) is None, f"the window {title!r} closes")
+
+    def button(self, title, label):
+        """Press a button of a window."""
+        self.click_on(_part(self.window(title), "Button", lambda button: str(button.getLabel()).strip() == label))
+
+    def labels(self, title):
+        """Return the labels of a dialog: those of its fields, and of its buttons."""
+        return [str(part.getText()).strip(": ") for part in _parts(self.window(title)) if _is(part, "Label")]
+
+    def field(self, title, label):
+        """Return a field of a dialog by the label before it, or on it."""
+        parts = [part for part in _parts(self.window(title)) if not _is(part, "Panel")]
+        for i, part in enumerate(parts):
+            if _is(part, "Label") and str(part.getText()).strip(": ") == label:
+                return parts[i + 1]
+            if _is(part, "Checkbox") and str(part.getLabel()) == label:
+                return part
+        raise AssertionError(f"{title} has no field {label!r}")
+
+    def fill(self, title, label, text):
+        """Type a text into a field, in place of what stands there."""
+        field = self.field(title, label)
+        self.click_on(field)
+        until(field.isFocusOwner, f"{label} has the focus")
+        self.press("CONTROL", "A")
+        self.press("BACK_SPACE")
+        self.type(text)
+        until(lambda: str(field.getText()) == text, f"{label} holds {text!r}, not {field.getText()!r}")
+
+    def pick(self, title, label, choice):
+        """Pick an entry of a field that unfolds, with the arrow keys."""
+        field = self.field(title, label)
+        for _ in range(field.getItemCount()):
+            field.requestFocus()
+            until(field.isFocusOwner, f"{label} has the focus")
+            wanted = [str(field.getItem(i)) for i in range(field.getItemCount())].index(choice)
+            if int(field.getSelectedIndex()) == wanted:
+                return
+            self.press("DOWN" if int(field.getSelectedIndex()) < wanted else "UP")
+        raise AssertionError(f"{label} stays at {field.getSelectedItem()}")
+
+    def message(self, title):
+        """Return what a message box says, and close it."""
+        text = self.said(title)
+        self.button(title, "OK")
+        return text
+
+    def said(self, title):
+        """Return the text in a window that is no field's: a message, or the line below the fields of a dialog."""
+        label = self.java("ij.gui.MultiLineLabel")
+        lines = label.class_.getDeclaredField("lines")
+        lines.setAccessible(True)
+        texts = [lines.get(part) for part in _parts(self.window(title)) if isinstance(part, label)]
+        return " ".join(str(line).strip() for text in texts for line in text).strip()
+
+    # ---- the image
+
+    def image(self, title):
+        """Return the open image with this title."""
+        return self.java("ij.WindowManager").getImage(title)
+
+    def open(self, path):
+        """Open an image with File > Open, and put its window where nothing covers it."""
+        self.choose("File", "Open...")
+        self.window("Open")
+        self.type(str(path))
+        self.press("ENTER")
+        imp = until(lambda: self.image(path.name), f"{path.name} opens")
+        self.put_at(until(imp.getWindow, "it has a window"), *IMAGE_AT)
+        return imp
+
+    def tool(self, name):
+        """Click on a tool, such as ``FREEROI``."""
+        toolbar = self.java("ij.gui.Toolbar")
+        number, side = int(getattr(toolbar, name)), int(toolbar.getButtonSize())
+        corner = _corner(toolbar.getInstance())
+        self.click(corner.x + number * side + side // 3, corner.y + side // 3)
+        until(lambda: int(toolbar.getToolId()) == number, f"the tool {name}")
+
+    def draw(self, imp, points):
+        """Hold the mouse button and move along points (x, y) of the image."""
+        places = [self.place(imp, *point) for point in points]
+        self.robot.mouseMove(*places[0])
+        self.settle()
+        self.robot.mousePress(LEFT_BUTTON)
+        for place in places[1:]:
+            self.robot.mouseMove(*place)
+            self.settle()  # Java leaves out movements that it is late for
+        self.robot.mouseRelease(LEFT_BUTTON)
+        self.settle()
+
+    def place(self, imp, x, y):
+        """Return where a place of the image is on the screen."""
+        canvas = imp.getCanvas()
+        corner = _corner(canvas)
+        return corner.x + int(canvas.screenXD(x)), corner.y + int(canvas.screenYD(y))
+
+    def focus(self, window):
+        """Make a window the one that gets the keys."""
+        window.toFront()
+        window.requestFocus()
+        until(window.isFocused, "the window has the focus")
+
+    # ---- the ROI Manager
+
+    @property
+    def manager(self):
+        """The ROI Manager if it is open."""
+        return self.java("ij.plugin.frame.RoiManager").getInstance2()
+
+    def select(self, *names):
+        """Click on rows of the ROI Manager's list, on those after the first with Ctrl."""
+        for i, name in enumerate(names):
+            if i:
+                with self.holding("CONTROL"):
+                    self._click_row(name)
+            else:
+                self._click_row(name)
+        wanted = sorted(self.row(name) for name in names)
+        until(lambda: sorted(int(i) for i in self.manager.getSelectedIndexes()) == wanted, f"{names} are selected")
+
+    def row(self, name):
+        """Return the number of a ROI's row."""
+        return [str(self.manager.getName(i)) for i in range(self.manager.getCount())].index(name)
+
+    def close_manager(self):
+        """Close the ROI Manager with Ctrl-W."""
+        window = self.manager
+        corner = _corner(window)
+        self.click(corner.x + 4, corner.y + window.getHeight() - 3)
+        self.press("CONTROL", "W")
+        until(lambda: self.manager is None, "the ROI Manager closes")
+
+    def _click_row(self, name):
+        rows = next(part for part in _parts(self.manager) if _is(part, "JList"))
+        row = self.row(name)
+        rows.ensureIndexIsVisible(row)
+        self.settle()
+        corner, box = _corner(rows), rows.getCellBounds(row, row)
+        self.click(corner.x + box.x + 20, corner.y + box.y + box.height // 2)
+
+
+def _parts(window):
+    """Return all components in a window, in their order."""
+    found = []
+    for part in window.getComponents():
+        found.append(part)
+        if hasattr(part, "getComponents"):
+            found += _parts(part)
+    return found
+
+
+def _part(window, kind, fits):
+    found = [part for part in _parts(window) if _is(part, kind) and fits(part)]
+    assert found, f"{window.getTitle()} has no such {kind}"
+    return found[0]
+
+
+def _is(part, kind):
+    from scyjava import jimport
+
+    return isinstance(part, jimport(f"{'javax.swing' if kind[0] == 'J' else 'java.awt'}.{kind}"))
