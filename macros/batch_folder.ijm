@@ -1,7 +1,8 @@
 // Segment and measure every STORM image of a folder, and save everything.
 //
-// What it does, for each image file: segment_measure_save.ijm, which must stand in the same folder as this macro: Segment
-// Nuclei with its preprocessing, Measure Nuclei, and saves. It goes on after an image that fails, and tells at the end.
+// What it does, for each image file: segment_measure_save.ijm, which must stand in the same folder as this macro:
+// Segment Nuclei with its preprocessing, Measure Nuclei, and saves. It goes on after an image that fails, and tells at
+// the end.
 //
 // Input:
 //   input      folder with images: .tif, .tiff, .png, .jpg, .gif, .bmp; other files and folders in it are left out
@@ -152,7 +153,9 @@ function ticked(key) {
     value = setting(key, "0");
     if (value != "0" && value != "1" && value != "true" && value != "false")
         exit("\"" + key + "=" + value + "\" is neither 0 nor 1");
-    return value == "1" || value == "true";
+    if (value == "1" || value == "true")
+        return true;
+    return false;
 }
 
 // A folder's path with a separator at its end; the folder is made if it is not there. "" stays "".

@@ -15,8 +15,8 @@
 //   overwrite  1 replaces files that exist, 0 stops at them
 // All may be left out.
 //
-// Output: for each size a stack NAME_512 of three labelled slices, calibrated. Of a 32-bit image the equalized slice holds
-// the whole numbers from 0 to 65535 that equalization gives. The input stays as it is.
+// Output: for each size a stack NAME_512 of three labelled slices, calibrated. Of a 32-bit image the equalized slice
+// holds the whole numbers from 0 to 65535 that equalization gives. The input stays as it is.
 //
 // How to run: Plugins > Macros > Run..., and choose this file (it takes the values above); from another macro or under
 // Process > Batch > Macro... with values of your own:
@@ -34,7 +34,7 @@ overwrite = ticked("overwrite");
 output = folder(setting("output", ""));
 preprocess = File.getDirectory(getInfo("macro.filepath")) + "preprocess.ijm";
 if (!File.exists(preprocess))
-    exit("There is no preprocess.ijm beside this macro: put both into one folder, and run it by Plugins > Macros > Run.");
+    exit("There is no preprocess.ijm beside this macro: put both into one folder.");
 for (i = 0; i < sizes.length; i++) {
     size = parseInt(sizes[i]);
     if (isNaN(size) || size < 8)
@@ -154,7 +154,9 @@ function ticked(key) {
     value = setting(key, "0");
     if (value != "0" && value != "1" && value != "true" && value != "false")
         exit("\"" + key + "=" + value + "\" is neither 0 nor 1");
-    return value == "1" || value == "true";
+    if (value == "1" || value == "true")
+        return true;
+    return false;
 }
 
 // A folder's path with a separator at its end; the folder is made if it is not there. "" stays "".

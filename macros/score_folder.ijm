@@ -1,13 +1,13 @@
 // Score a folder of results, or of images, against a folder of true nuclei.
 //
-// What it does: takes each label image NAME_labels.tif of the folder (what segment_measure_save.ijm, batch_folder.ijm and
-// stormseg segment write); where there are none, takes its images and segments them with Segment Nuclei. Each is
+// What it does: takes each label image NAME_labels.tif of the folder (what segment_measure_save.ijm, batch_folder.ijm
+// and stormseg segment write); where there are none, takes its images and segments them with Segment Nuclei. Each is
 // scored by Score Against Truth: F1, missed and false nuclei in percent, Hausdorff distance.
 //
 // Input:
 //   results    folder with label images NAME_labels.tif; or with images NAME.tif, .tiff, .png
-//   truth      folder with the true nuclei of equal names: NAME, NAME_labels or NAME_truth with .tif, .tiff or .png (label
-//              images) or .zip (ROI files; also NAME_rois.zip)
+//   truth      folder with the true nuclei of equal names: NAME, NAME_labels or NAME_truth with .tif, .tiff or .png
+//              (label images) or .zip (ROI files; also NAME_rois.zip)
 //   output     table to write, a .csv file; without it scores.csv in the folder of results
 //   iou        overlap (intersection over union) that a nucleus must exceed to count as found: iou=0.7
 //   options    of Segment Nuclei in brackets, where images are segmented
@@ -49,6 +49,10 @@ given = setting("options", "");
 table = "Nuclei Scores";
 if (getInfo("java.awt.headless") == "true")
     table = "Results"; // the only one there is without a display
+else if (isOpen("ROI Manager")) {
+    if (roiManager("count") > 0)
+        exit("The ROI Manager holds ROIs, which could be taken for nuclei of these images: save them and close it.");
+}
 putAway(table);
 
 wasBatch = is("Batch Mode");
@@ -122,7 +126,9 @@ function truthOf(stem) {
 
 function isImage(file) {
     name = toLowerCase(file);
-    return endsWith(name, ".tif") || endsWith(name, ".tiff") || endsWith(name, ".png");
+    if (endsWith(name, ".tif") || endsWith(name, ".tiff") || endsWith(name, ".png"))
+        return true;
+    return false;
 }
 
 // Give a table that is open another name, so that nobody's rows are lost or mixed with ours.
@@ -141,7 +147,7 @@ function attempt(command, options) {
     return fault;
 }
 
-// Open a file as an image; return whether it is one. Its first letters are looked at: ImageJ would stop at another file.
+// Open a file as an image; return whether it is one. ImageJ would stop at another file: look at its first letters.
 function opened(path) {
     before = nImages;
     if (!File.exists(path))
@@ -154,7 +160,9 @@ function opened(path) {
         return false;
     call("ij.IJ.redirectErrorMessages"); // what else is wrong goes to the Log
     open(path);
-    return nImages > before;
+    if (nImages > before)
+        return true;
+    return false;
 }
 
 // Split "key=value key=[two words]" into keys and values; stop at a key that is not known.
@@ -219,7 +227,9 @@ function ticked(key) {
     value = setting(key, "0");
     if (value != "0" && value != "1" && value != "true" && value != "false")
         exit("\"" + key + "=" + value + "\" is neither 0 nor 1");
-    return value == "1" || value == "true";
+    if (value == "1" || value == "true")
+        return true;
+    return false;
 }
 
 // A folder's path with a separator at its end; the folder is made if it is not there. "" stays "".

@@ -13,8 +13,9 @@
 //
 // Output, in the folder, for an image NAME:
 //   NAME_labels.tif        label image: 0 is background, each number one nucleus
-//   NAME_rois.zip          the nuclei for the ROI Manager; or, where there is no display for a ROI Manager (or this macro
-//                          is quiet in batch mode and none is open), NAME_rois.tif: the image with nuclei in its Overlay
+//   NAME_rois.zip          the nuclei for the ROI Manager; or, where there is no display for a ROI Manager (or this
+//                          macro is quiet in batch mode and none is open), NAME_rois.tif: the image with the nuclei
+//                          in its Overlay
 //   NAME_measurements.csv  a row per nucleus, calibrated
 // An image without a nucleus gets a label image of zeros only. In a window the nuclei stay in the ROI Manager, behind
 // what it held; in batch mode nothing stays open but the image, and this only if it was open before.
@@ -27,10 +28,12 @@
 var keys = newArray(0); // of the argument
 var values = newArray(0);
 var ends = newArray("_labels.tif", "_rois.zip", "_rois.tif", "_measurements.csv"); // of the results' names
+var overwrite = false;
 var quiet = false;
 var hasManager = true; // is there a ROI Manager, or only the Overlay?
 
 readArgument(getArgument(), newArray("image", "output", "options", "overwrite", "quiet"));
+overwrite = ticked("overwrite");
 quiet = ticked("quiet");
 if (getInfo("java.awt.headless") == "true")
     hasManager = false;
@@ -71,7 +74,7 @@ function segmentMeasureSave() {
 function existing(stem) {
     for (i = 0; i < ends.length; i++) {
         path = stem + ends[i];
-        if (File.exists(path) && !ticked("overwrite"))
+        if (File.exists(path) && !overwrite)
             return path + " exists; give overwrite=1 to replace it, or another output=[folder].";
     }
     return "";
@@ -106,10 +109,18 @@ function work(image, stem) {
     selectImage(image);
     count = saveNuclei(before, stem);
     if (count > 0) {
-        fault = attempt("Measure Nuclei", "nuclei=all");
+        measured = "all";
+        if (hasManager) { // only ours: what else it holds could be taken for nuclei of this image
+            ours = range(before, count);
+            roiManager("select", ours);
+            measured = "selected";
+        }
+        fault = attempt("Measure Nuclei", "nuclei=" + measured);
         if (fault != "")
             return fault;
         saveAs("Results", stem + "_measurements.csv");
+        if (hasManager)
+            roiManager("deselect");
     }
     if (is("Batch Mode")) {
         run("Clear Results");
@@ -168,7 +179,7 @@ function attempt(command, options) {
     return fault;
 }
 
-// Open a file as an image; return whether it is one. Its first letters are looked at: ImageJ would stop at another file.
+// Open a file as an image; return whether it is one. ImageJ would stop at another file: look at its first letters.
 function opened(path) {
     before = nImages;
     if (!File.exists(path))
@@ -181,7 +192,9 @@ function opened(path) {
         return false;
     call("ij.IJ.redirectErrorMessages"); // what else is wrong goes to the Log
     open(path);
-    return nImages > before;
+    if (nImages > before)
+        return true;
+    return false;
 }
 
 // Split "key=value key=[two words]" into keys and values; stop at a key that is not known.
@@ -238,7 +251,9 @@ function ticked(key) {
     value = setting(key, "0");
     if (value != "0" && value != "1" && value != "true" && value != "false")
         exit("\"" + key + "=" + value + "\" is neither 0 nor 1");
-    return value == "1" || value == "true";
+    if (value == "1" || value == "true")
+        return true;
+    return false;
 }
 
 // A folder's path with a separator at its end; the folder is made if it is not there. "" stays "".

@@ -27,7 +27,7 @@ from stormseg_ij.preprocess import preprocess, resized_shape
 from stormseg_ij.refine import refine
 from stormseg_ij.results import OUTPUTS, Result, output_paths, overlay, refuse_existing
 from stormseg_ij.rows import row_bands
-from stormseg_ij.scale import SMALLEST_SIZE_PX, Scale
+from stormseg_ij.scale import Scale, part_size
 from stormseg_ij.scale_search import search_scale
 from stormseg_ij.settings import LEAST_PROBABILITY, MOST_NMS, ONE_GO_SIZE_PX, SegmentSettings
 from stormseg_ij.tiling import Tile, find_in_tiles
@@ -185,25 +185,6 @@ def sized(
         size = part_size(int(used.size), image.shape, whole_shape)
         scale = Scale(size, f"the user: {used.size} for the whole {whole_shape[1]} x {whole_shape[0]} pixels")
     return dataclasses.replace(used, size=scale.size), scale, seconds_per_mpx
-
-
-def part_size(size: int, part: tuple[int, int], whole: tuple[int, int]) -> int:
-    """Return the size of a part's longer side that goes with a size of the whole image.
-
-    Raises
-    ------
-    ImageError
-        If the part is larger than the whole.
-
-    Examples
-    --------
-    >>> part_size(512, (1000, 800), (5120, 5120))
-    100
-    """
-    if part[0] > whole[0] or part[1] > whole[1]:
-        sizes = f"{part[1]} x {part[0]} pixels is larger than its whole of {whole[1]} x {whole[0]}"
-        raise ImageError(f"a part of {sizes}; give the shape of the whole image")
-    return max(round(size * max(part) / max(whole)), SMALLEST_SIZE_PX)
 
 
 def thresholds(used: SegmentSettings) -> tuple[float, float]:

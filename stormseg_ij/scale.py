@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stormseg_ij.candidates import Candidates
+from stormseg_ij.errors import ImageError
 from stormseg_ij.image import Image, Labels
 from stormseg_ij.labels import areas
 
@@ -180,3 +181,22 @@ def typical_diameter(diameters: NDArray[np.float64]) -> float:
     ordered = np.sort(diameters)
     weight = np.cumsum(ordered)
     return float(ordered[np.searchsorted(weight, 0.5 * weight[-1])])
+
+
+def part_size(size: int, part: tuple[int, int], whole: tuple[int, int]) -> int:
+    """Return the size of a part's longer side that goes with a size of the whole image.
+
+    Raises
+    ------
+    ImageError
+        If the part is larger than the whole.
+
+    Examples
+    --------
+    >>> part_size(512, (1000, 800), (5120, 5120))
+    100
+    """
+    if part[0] > whole[0] or part[1] > whole[1]:
+        sizes = f"{part[1]} x {part[0]} pixels is larger than its whole of {whole[1]} x {whole[0]}"
+        raise ImageError(f"a part of {sizes}; give the shape of the whole image")
+    return max(round(size * max(part) / max(whole)), SMALLEST_SIZE_PX)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from stormseg_ij.candidates import Candidates
 from stormseg_ij.image import Image, Pixels
 from stormseg_ij.preprocess import LARGE_PIXELS, preprocess
-from stormseg_ij.scale import LARGEST_SIZE_PX, MOST_PROBABILITY, SMALLEST_SIZE_PX, Scale, find_scale
+from stormseg_ij.scale import LARGEST_SIZE_PX, MOST_PROBABILITY, Scale, find_scale, part_size
 from stormseg_ij.settings import LEAST_PROBABILITY, MOST_NMS, ONE_GO_SIZE_PX, PreprocessSettings, SegmentSettings
 
 if TYPE_CHECKING:
@@ -74,7 +74,10 @@ class _Sampler:
         """Find nuclei at a size of the longer side."""
         whole = size <= _WHOLE_PX
         images = [self._source] if whole else self._parts(size)
-        small = [self._preprocessed(each, size if whole else self._size_of(each, size)) for each in images]
+        small = [
+            self._preprocessed(each, size if whole else part_size(size, each.shape, self._image.shape))
+            for each in images
+        ]
         limits = self._model.info.range_of(np.concatenate([pixels.ravel() for pixels in small]))
         normalized = [self._model.info.normalize(pixels, limits) for pixels in small]
         start = time.perf_counter()
@@ -82,10 +85,6 @@ class _Sampler:
         mpx = sum(pixels.size for pixels in normalized) / 1e6
         self._speeds.append((time.perf_counter() - start) / mpx)
         return found
-
-    def _size_of(self, part: Image, size: int) -> int:
-        """Return the size of a part that goes with a size of the whole image."""
-        return max(round(size * max(part.shape) / max(self._image.shape)), SMALLEST_SIZE_PX)
 
     def _preprocessed(self, image: Image, size: int) -> Pixels:
         return preprocess(image, self._used.preprocessing(size), self._ij).pixels

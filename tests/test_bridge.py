@@ -322,6 +322,13 @@ def test_no_network_and_no_cache_is_one_line(start):
     assert line.endswith("Maven Central did not give it (ProxyError); connect to the network once")
 
 
+def test_macros_without_network_need_what_runs_them(start, tmp_path, imagej_jar):
+    cache(tmp_path, imagej_jar)
+    line = start("macros=True", **NO_NETWORK)
+    assert line.startswith("BridgeError: ij1-patcher 2.0.0 is not in ")
+    assert line.endswith("Maven Central did not give it (ProxyError); connect to the network once")
+
+
 def test_a_java_that_does_not_load_is_one_line(start, tmp_path, imagej_jar, make_java):
     cache(tmp_path, imagej_jar)
     home = make_java(tmp_path / "java")

@@ -2,10 +2,12 @@
 
 import errno
 import functools
+import gc
 import http.server
 import shutil
 import sys
 import threading
+import warnings
 from pathlib import Path
 
 import pytest
@@ -58,6 +60,12 @@ def test_no_java_at_all_is_one_line(monkeypatch):
 # ImageJ
 
 
+@pytest.fixture(scope="session")
+def real_patchers():
+    """The jars in the cache of this computer; downloaded where they are not there."""
+    return installation.patcher_jars()
+
+
 @pytest.fixture
 def maven(imagej_jar, tmp_path, monkeypatch):
     """A Maven repository on this computer, and an empty cache."""
@@ -80,6 +88,9 @@ def maven(imagej_jar, tmp_path, monkeypatch):
     yield folder
     server.shutdown()
     server.server_close()
+    with warnings.catch_warnings():  # jgo leaves the connection of an answer that it does not read
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 def test_imagej_is_downloaded_once(maven, tmp_path):
@@ -109,6 +120,40 @@ def test_an_imagej_that_maven_does_not_have_is_one_line(maven):
     (maven / JAR).unlink()
     with pytest.raises(BridgeError, match=r"Maven Central did not give it \(not found there\)"):
         installation.imagej_jar()
+
+
+@pytest.fixture
+def imagej_patchers(real_patchers, maven):
+    """The jars of the patcher in that Maven repository."""
+    for jar, group in zip(real_patchers, ("net/imagej", "org/javassist"), strict=True):
+        target = maven.joinpath(group, *jar.parts[-3:])
+        target.parent.mkdir(parents=True)
+        shutil.copy(jar, target)
+
+
+def test_what_runs_macros_without_a_display_is_downloaded_once(imagej_patchers, maven, tmp_path):
+    jars = installation.patcher_jars()
+    assert [jar.name for jar in jars] == [
+        f"ij1-patcher-{installation.PATCHER_VERSION}.jar",
+        f"javassist-{installation.JAVASSIST_VERSION}.jar",
+    ]
+    assert all(jar.is_relative_to(tmp_path / "m2") for jar in jars)
+    shutil.rmtree(maven)
+    assert installation.patcher_jars() == jars
+
+
+def test_what_runs_macros_without_a_display_is_the_real_one(imagej_patchers, maven, tmp_path):
+    for jar in maven.rglob("javassist*.jar"):
+        jar.write_bytes(b"half")
+    with pytest.raises(BridgeError, match="the javassist that Maven Central gave is damaged or not the real one"):
+        installation.patcher_jars()
+    assert list((tmp_path / "m2").rglob("javassist*.jar")) == []
+
+
+def test_macros_without_network_and_cache_are_one_line(maven):
+    with pytest.raises(BridgeError, match=r"ij1-patcher 2.0.0 is not in .*connect to the network once") as caught:
+        installation.patcher_jars()
+    assert "\n" not in str(caught.value)
 
 
 def test_a_cache_that_cannot_be_written_is_one_line(maven, tmp_path, monkeypatch):

@@ -6,7 +6,7 @@ import time
 import numpy as np
 import pytest
 
-from stormseg_ij import metrics, models, pipeline
+from stormseg_ij import metrics, models, pipeline, scale
 from stormseg_ij.errors import ImageError, SettingsError
 from stormseg_ij.image import Image, read_image
 from stormseg_ij.preview import Preview
@@ -116,7 +116,7 @@ def test_the_scale_found_in_a_part_serves_the_whole(ij, model, tissue):
 
 @pytest.mark.parametrize(("size", "part", "expected"), [(512, (512, 512), 512), (256, (9, 5), 8), (8, (100, 1), 8)])
 def test_sizes_of_parts_stay_in_the_range_of_sizes(size, part, expected):
-    assert pipeline.part_size(size, part, (512, 512)) == expected
+    assert scale.part_size(size, part, (512, 512)) == expected
 
 
 def test_a_part_larger_than_its_whole_is_refused(tissue, model):

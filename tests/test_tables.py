@@ -6,7 +6,7 @@ import tifffile
 from scipy import ndimage
 
 from stormseg_ij import measure, metrics, rois
-from stormseg_ij.bridge.manager import Manager
+from stormseg_ij.bridge.desktop import Desktop
 from stormseg_ij.bridge.tables import Measured, Tables
 from stormseg_ij.image import Calibration, Image, write_labels
 
@@ -91,7 +91,7 @@ def test_measured_as_measure_does(ij, java, dtype):
     pixels = (np.random.default_rng(1).random(labels.shape) * 200.0).astype(dtype)
     image = Image(pixels, "cells", Calibration(0.5, 0.5, "micron"))
     imp, expected = ij.to_imageplus(image), measure.measure(labels, image)
-    decode = Manager().decoded
+    decode = Desktop(ij).manager.decoded
     wanted = [
         Measured(decode(roi.tobytes()), extra={"ROI": roi.name} | ({"score": 0.25} if i == 1 else {}))
         for i, roi in enumerate(rois.labels_to_rois(labels))

@@ -39,7 +39,7 @@ class Desktop:
         import scyjava
 
         self.ij = ij
-        self.manager = Manager()
+        self.manager = Manager(headless=ij.headless)
         self._jimport: Callable[[str], Any] = scyjava.jimport
         self._ij: Any = self._jimport("ij.IJ")
 
@@ -134,8 +134,10 @@ class Desktop:
 
     def plane_of(self, imp: ImagePlus, roi: ImagejRoi) -> int:
         """Return the plane that a ROI is tied to; 0 where it is on all."""
+        if int(imp.getStackSize()) == 1:
+            return 0
         if not any((roi.c_position, roi.z_position, roi.t_position)):
-            return int(roi.position) if int(imp.getStackSize()) > 1 else 0
+            return int(roi.position)
         place = (roi.c_position or imp.getC(), roi.z_position or imp.getZ(), roi.t_position or imp.getT())
         return int(imp.getStackIndex(*(int(part) for part in place)))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -100,7 +101,7 @@ class Dialog:
 
     def say(self, text: str) -> None:
         """Show a line below the fields."""
-        self._message.setText(_wrapped(text))
+        self._message.setText(_wrapped(text, self._lines))
 
     def _add(self, field: Field) -> Any:  # noqa: ANN401 (an AWT component)
         dialog, label = self._dialog, field.label
@@ -129,7 +130,8 @@ class Dialog:
     def _put_message(self) -> Any:  # noqa: ANN401 (an ij.gui.MultiLineLabel)
         gray = self._jimport("java.awt.Color")(90, 90, 90)
         font = self._jimport("java.awt.Font")("SansSerif", 0, 12)
-        self._dialog.addMessage(" " * 100 + "\n ", font, gray)  # room for two lines
+        self._lines = max([2, *(len(textwrap.wrap(field.help, _HELP_WIDTH)) for field in self._fields)])
+        self._dialog.addMessage(" " * 100 + "\n " * (self._lines - 1), font, gray)  # room for the longest help
         return self._dialog.getMessage()
 
     def _helper(self, text: str) -> Any:  # noqa: ANN401 (a Java object)
@@ -163,11 +165,9 @@ def _read(part: Any, kind: Kind) -> str:  # noqa: ANN401 (an AWT component)
     return str(part.getSelectedItem()) if kind in ("choice", "model") else str(part.getText())
 
 
-def _wrapped(text: str) -> str:
-    """Break a text into lines that fit, at least two: the message keeps its height."""
-    import textwrap
-
-    return "\n".join([*textwrap.wrap(text, _HELP_WIDTH), " ", " "][:2])
+def _wrapped(text: str, lines: int) -> str:
+    """Break a text into so many lines that fit: the message keeps its height."""
+    return "\n".join([*textwrap.wrap(text, _HELP_WIDTH), *[" "] * lines][:lines])
 
 
 def _page(title: str, fields: Sequence[Field]) -> str:

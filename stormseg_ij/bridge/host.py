@@ -118,8 +118,7 @@ class CommandHost:
         """ImageJ's recorder, if it is there and records."""
         if self.ij.headless:
             return None
-        recorder = self.jimport("ij.plugin.frame.Recorder")
-        return recorder if recorder.record else None
+        return self.jimport("ij.plugin.frame.Recorder") if self.jimport("ij.IJ").recording() else None
 
     def put_menu(self) -> None:
         """Put the submenu into Plugins unless it is there: Help > Refresh Menus makes all menus anew."""

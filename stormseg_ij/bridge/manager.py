@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from stormseg_ij.bridge.imagej import ImagePlus
 from stormseg_ij.bridge.java import java_errors, on_event_thread
+from stormseg_ij.errors import BridgeError
 
 _REPAINTED = 10
 """So many deletions may repaint the image one after the other."""
@@ -16,11 +18,17 @@ class Manager:
     """The ROI Manager, opened when something is put into it; in batch mode that of the macro.
 
     ROIs go in and out as the bytes of ImageJ's ``.roi`` files. Nothing here asks the user, records, or resets.
+
+    Parameters
+    ----------
+    headless : bool
+        True where ImageJ has no display: then there is no ROI Manager.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, headless: bool) -> None:
         import scyjava
 
+        self.headless = headless
         self._jimport: Callable[[str], Any] = scyjava.jimport
 
     def is_open(self) -> bool:
@@ -37,11 +45,16 @@ class Manager:
         manager = self._instance()
         if manager is None:
             return []
-        every = manager.getRoisAsArray()
         encode = self._jimport("ij.io.RoiEncoder").saveAsByteArray
-        chosen = range(len(every)) if indexes is None else indexes
-        with java_errors("give the ROIs"):
-            return [bytes(encode(every[i])) for i in chosen]
+        found: list[bytes] = []
+
+        def read() -> None:
+            # Painting gives ROIs without a colour one for a moment: in the thread that paints, no such moment is seen.
+            every = manager.getRoisAsArray()
+            found.extend(bytes(encode(every[i])) for i in (range(len(every)) if indexes is None else indexes))
+
+        on_event_thread(read, visible=bool(manager.isVisible()))
+        return found
 
     def image_numbers(self, indexes: Iterable[int]) -> list[int]:
         """Return for each ROI the number of the image that it was drawn in; 0 where ImageJ does not know."""
@@ -85,20 +98,24 @@ class Manager:
         shown = imp is not None and self.shows_all(imp)
         if shown and len(doomed) > _REPAINTED:
             self._command(manager, "Show None", imp)
-        for index in doomed:
-            manager.delete(index)
+        with self._unrecorded():
+            for index in doomed:
+                manager.delete(index)
         if shown and len(doomed) > _REPAINTED:
             self.show_all(imp)
 
     def select(self, imp: ImagePlus, index: int) -> None:
         """Select one entry, in the list and as the image's selection."""
-        self._opened().selectAndMakeVisible(imp, index)
+        manager = self._opened()
+        with self._unrecorded():
+            manager.selectAndMakeVisible(imp, index)
 
     def deselect(self) -> None:
         """Select no entry."""
         manager = self._instance()
         if manager is not None and manager.getSelectedIndexes():
-            manager.setSelectedIndexes([])
+            with self._unrecorded():
+                manager.setSelectedIndexes([])
 
     def shows_all(self, imp: ImagePlus) -> bool:
         """Tell whether "Show All" is on in the image."""
@@ -122,12 +139,27 @@ class Manager:
             return self._jimport("ij.io.RoiDecoder").openFromByteArray(JArray(JByte)(roi))
 
     def _instance(self) -> Any | None:  # noqa: ANN401 (an ij.plugin.frame.RoiManager)
-        return self._jimport("ij.plugin.frame.RoiManager").getInstance2()
+        return None if self.headless else self._jimport("ij.plugin.frame.RoiManager").getInstance2()
 
     def _opened(self) -> Any:  # noqa: ANN401 (an ij.plugin.frame.RoiManager)
+        if self.headless:
+            raise BridgeError(
+                "the ROI Manager needs a display; install Xvfb (apt-get install xvfb), or use the Overlay"
+            )
         with java_errors("open the ROI Manager"):
             found = self._instance()
             return found if found is not None else self._jimport("ij.plugin.frame.RoiManager").getRoiManager()
+
+    @contextmanager
+    def _unrecorded(self) -> Iterator[None]:
+        """Keep what is selected out of the recorder: the command's own line selects it again."""
+        records = self._jimport("ij.plugin.frame.Recorder").class_.getField("record")  # a method has that name too
+        before = records.getBoolean(None)
+        records.setBoolean(None, False)
+        try:
+            yield
+        finally:
+            records.setBoolean(None, before)
 
     def _command(self, manager: Any, command: str, imp: ImagePlus | None) -> None:  # noqa: ANN401 (as above)
         with java_errors("show the ROIs"):

@@ -8,6 +8,8 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from stormseg_ij.bridge.java import proxy
+
 HEADLESS = "HeadlessException"
 
 _WINDOW_OPENED, _WINDOW_CLOSING = 200, 201  # java.awt.event.WindowEvent
@@ -78,33 +80,10 @@ class Console(Watcher):
 
     def __enter__(self) -> Console:
         """Take Java's standard output, and that for errors, where macro errors go."""
-        from jpype import JArray, JByte, JImplements, JOverride
-
         system, channels = self._jimport("java.lang.System"), self._jimport("java.nio.channels.Channels")
-        decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
-        written = self._written
-
-        @JImplements("java.nio.channels.WritableByteChannel")
-        class Channel:
-            @JOverride
-            def write(self, buffer: Any) -> int:  # noqa: ANN401 (a java.nio.ByteBuffer)
-                count = int(buffer.remaining())
-                array = JArray(JByte)(count)
-                buffer.get(array)
-                written(decoder.decode(bytes(array)))
-                return count
-
-            @JOverride
-            def isOpen(self) -> bool:  # noqa: N802 (Java's name)
-                return True
-
-            @JOverride
-            def close(self) -> None:
-                pass
-
         self._before = system.out, system.err
         self._begun = ""
-        stream = self._jimport("java.io.PrintStream")(channels.newOutputStream(Channel()), True, "UTF-8")
+        stream = self._jimport("java.io.PrintStream")(channels.newOutputStream(_channel(self._written)), True, "UTF-8")
         system.setOut(stream)
         system.setErr(stream)
         return self
@@ -142,18 +121,7 @@ class Screen(Watcher):
 
     def __enter__(self) -> Screen:
         """Listen to windows that open."""
-        from jpype import JImplements, JOverride
-
-        opened = self._opened
-
-        @JImplements("java.awt.event.AWTEventListener")
-        class Listener:
-            @JOverride
-            def eventDispatched(self, event: Any) -> None:  # noqa: ANN401, N802 (a java.awt.AWTEvent; Java's name)
-                if event.getID() == _WINDOW_OPENED:
-                    opened(event.getWindow())
-
-        self._listener = Listener()
+        self._listener = _listener(self._opened)
         self._toolkit = self._jimport("java.awt.Toolkit").getDefaultToolkit()
         self._toolkit.addAWTEventListener(self._listener, _WINDOW_EVENTS)
         self._log = self._logged()
@@ -214,6 +182,32 @@ def new_lines(before: list[str], now: list[str]) -> list[str]:
     """
     same = next((i for i, (old, new) in enumerate(zip(before, now, strict=False)) if old != new), len(before))
     return now[min(same, len(now)) :]
+
+
+def _channel(written: Callable[[str], None]) -> Any:  # noqa: ANN401 (a java.nio.channels.WritableByteChannel)
+    """Make what gives the text that Java writes to Python, in the thread that writes."""
+    from jpype import JArray, JByte
+
+    decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+
+    def write(buffer: Any) -> int:  # noqa: ANN401 (a java.nio.ByteBuffer)
+        count = int(buffer.remaining())
+        array = JArray(JByte)(count)
+        buffer.get(array)
+        written(decoder.decode(bytes(array)))
+        return count
+
+    return proxy("java.nio.channels.WritableByteChannel", write=write, isOpen=lambda: True, close=lambda: None)
+
+
+def _listener(opened: Callable[[Any], None]) -> Any:  # noqa: ANN401 (a java.awt.event.AWTEventListener)
+    """Make what tells Python of each window that opens."""
+
+    def dispatched(event: Any) -> None:  # noqa: ANN401 (a java.awt.AWTEvent)
+        if event.getID() == _WINDOW_OPENED:
+            opened(event.getWindow())
+
+    return proxy("java.awt.event.AWTEventListener", eventDispatched=dispatched)
 
 
 def _frames(thread: Any) -> list[str]:  # noqa: ANN401 (a java.lang.Thread)

@@ -40,11 +40,8 @@ def labels_to_rois(job: Job) -> None:
         job.notes += [note if plane == 0 else f"plane {plane}: {note}" for note in notes]
     if not made:
         raise ImageError(f"{job.desk.title(source)} has no labels: every pixel is 0; choose a label image")
-    if settings.rois == "overlay":
-        job.session.put_overlay(target, made)
-    else:
-        job.session.add(target, made, job.call.name, by=f"labels {job.desk.title(source)}",
-                        replacing=settings.rois == "replace")  # fmt: skip
+    by = f"labels {job.desk.title(source)}"
+    job.notes += job.session.put(target, made, settings.rois, command=job.call.name, by=by)
     job.say(plural(len(made), "ROI"))
 
 

@@ -36,6 +36,8 @@ TAG = "score"
 
 _MISSED = bytes([255, 255, 0, 255])  # alpha, red, green, blue: magenta
 _FALSE = bytes([255, 255, 140, 0])  # orange
+_WIDTH_PX = 3
+"""Of the outlines: the ROI Manager draws its own over them, in colours of which some are like these."""
 
 
 def score_against_truth(job: Job) -> None:
@@ -130,6 +132,7 @@ def _marked(job: Job, labels: Labels, word: str, colour: bytes, plane: int) -> I
     for roi in iterate_rois(labels):
         roi.name = f"{word} {roi.name}"
         roi.stroke_color = colour
+        roi.stroke_width = _WIDTH_PX
         put_at(job.desk, job.imp, roi, plane)
         yield roi
 

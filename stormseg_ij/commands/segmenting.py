@@ -52,11 +52,7 @@ def segment_nuclei(job: Job) -> None:
         shown += [labels] * settings.label_image
         job.notes += [note for note in result.notes if note not in job.notes]
     job.check()
-    if settings.rois == "overlay":
-        job.session.put_overlay(imp, found)
-    else:
-        by, replacing = f"model {model.name}", settings.rois == "replace"
-        job.session.add(imp, found, job.call.name, by=by, replacing=replacing)
+    job.notes += job.session.put(imp, found, settings.rois, command=job.call.name, by=f"model {model.name}")
     if settings.label_image:
         job.desk.show_labels(shown, f"{job.desk.name(imp)}_labels", imp)
     job.say(f"{plural(len(found), 'nucleus', 'nuclei')} in {time.perf_counter() - start:.1f} s")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -90,26 +90,33 @@ class Session:
         named = [roi_number(nucleus.roi.name) or 0 for nucleus in self.nuclei(imp)]
         return 1 + max([self._set(imp).highest, *named])
 
-    def add(self, imp: ImagePlus, rois: Sequence[ImagejRoi], command: str, *, by: str, replacing: bool = False) -> None:
-        """Add nuclei to the ROI Manager.
+    def put(self, imp: ImagePlus, rois: Sequence[ImagejRoi], where: str, *, command: str, by: str) -> tuple[str, ...]:
+        """Put nuclei where the settings of a command say.
 
         Parameters
         ----------
         imp : ImagePlus
         rois : sequence of ImagejRoi
+        where : {"append", "replace", "overlay"}
+            Into the ROI Manager; the same, in place of those that StormSeg put there before, while what a person drew
+            stays; into the image's overlay, in place of ours there: these are not saved or audited.
         command, by : str
             For the audit table.
-        replacing : bool
-            Take those that StormSeg put there before out; what a person drew stays.
+
+        Returns
+        -------
+        tuple of str
+            What the person should know, one line each.
         """
-        old = [nucleus for nucleus in self.nuclei(imp) if is_ours(nucleus.roi)] if replacing else []
+        if where == "overlay" or self._desk.manager.headless:
+            self._desk.put_overlay(imp, [encoded(roi) for roi in rois], OVERLAY)
+            elsewhere = "there is no ROI Manager without a display: the nuclei are in the image's Overlay"
+            return () if where == "overlay" else (elsewhere,)
+        old = [nucleus for nucleus in self.nuclei(imp) if is_ours(nucleus.roi)] if where == "replace" else []
         self.change(
             imp, command, removed=[nucleus.index for nucleus in old if not nucleus.in_overlay], added=rois, by=by
         )
-
-    def put_overlay(self, imp: ImagePlus, rois: Iterable[ImagejRoi]) -> None:
-        """Put nuclei into the image's overlay, in place of those there; they are not saved or audited."""
-        self._desk.put_overlay(imp, [encoded(roi) for roi in rois], OVERLAY)
+        return ()
 
     def change(
         self,

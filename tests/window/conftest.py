@@ -1,69 +1,70 @@
-"""StormSeg's commands in ImageJ's window, and a person who uses them."""
+"""ImageJ with StormSeg's commands in it, driven by a `Driver`, and a small scene to work on."""
+
+import shutil
 
 import pytest
-from person import Person, until
+import tifffile
+from driver import Driver
+
+from stormseg_ij import commands, doctor, pipeline, store
+from stormseg_ij.image import read_image
+from stormseg_ij.models import load
+from stormseg_ij.roi_files import write_rois
+from stormseg_ij.rois import iterate_rois
+from stormseg_ij.settings import SegmentSettings
+
+TITLE = "tissue one.tif"
+"""With a blank, as people's files have them."""
 
 
 @pytest.fixture(scope="module")
-def bench(ij, tmp_path_factory):
-    """The commands in ImageJ; nuclei of unsaved images are kept in a folder of the tests."""
-    from stormseg_ij import commands
-
+def driver(ij, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("data")))
-        made = commands.install(ij)
+        data = tmp_path_factory.mktemp("data")
+        patch.setattr(store, "_data_folder", lambda: data)
+        patch.setattr("stormseg_ij.commands.checking.examine", quick_findings)
+        bench = commands.install(ij)
+        made = Driver(bench)
+        made.tidy()
         yield made
-        made.close()
+        made.tidy()
+        bench.close()
+
+
+def quick_findings(_):
+    return [doctor.Finding("Java", True, "25", ""), doctor.Finding("display", False, "none", "apt-get install xvfb")]
+
+
+@pytest.fixture(scope="module")
+def sample(repository, tmp_path_factory):
+    """A small image, the nuclei in it, and their ROI zip."""
+    folder = tmp_path_factory.mktemp("sample")
+    cut = tifffile.imread(repository / "stormseg_ij" / "samples" / "tissue.tif")[:192, :224]
+    tifffile.imwrite(folder / TITLE, cut)
+    return folder / TITLE
+
+
+@pytest.fixture(scope="module")
+def result(ij, sample):
+    return pipeline.segment(read_image(sample), SegmentSettings(), ij=ij, model=load("stardist-storm"))
 
 
 @pytest.fixture
-def person(ij, bench):
-    """Somebody before a tidy desk: no image, no ROI Manager, no remembered values; and so it is left."""
-    someone = Person()
-    yield someone
-    _tidy(someone, bench)
+def scene(driver, sample, result, tmp_path):
+    """Make the same scene again and again: the image in a folder of its own, its nuclei in the ROI Manager."""
+    rois = list(iterate_rois(result.labels, image_name="tissue one", model="stardist-storm", scores=result.scores))
+    write_rois(tmp_path / "truth.zip", rois[:-3])
+    numbers = iter(range(99))
 
+    def make(*, nuclei=True):
+        driver.tidy()
+        folder = tmp_path / f"scene {next(numbers)}"
+        folder.mkdir()
+        shutil.copy(sample, folder)
+        imp = driver.open(folder / TITLE)
+        if nuclei:
+            driver.put(*rois)
+        return imp
 
-def _tidy(someone, bench):
-    """Close what is open."""
-    java = someone.java
-    dialogs = java("java.awt.Dialog")
-    for window in java("java.awt.Window").getWindows():
-        if isinstance(window, dialogs) and window.isShowing():
-            window.dispose()
-    someone.press("ESCAPE")
-    until(lambda: not bench.running, "the command ends")
-    images = java("ij.WindowManager")
-    for number in list(images.getIDList() or ()):
-        imp = images.getImage(number)
-        imp.changes = False
-        imp.close()
-    if someone.manager is not None:
-        someone.manager.reset()
-        someone.manager.close()
-    results = images.getWindow("Results")
-    if results is not None:
-        java("ij.IJ").run("Clear Results")
-        results.dispose()
-    for title in list(images.getNonImageTitles()):
-        window = images.getWindow(title)
-        if window is not None:
-            window.dispose()
-            images.removeWindow(window)
-    if java("ij.IJ").getLog() is not None:
-        java("ij.IJ").log("\\Close")
-    java("ij.gui.Toolbar").getInstance().setTool(0)
-    _forget(java)
-
-
-def _forget(java):
-    """Take the values that dialogs remember out of ImageJ's preferences."""
-    import dataclasses
-
-    from stormseg_ij.commands import COMMANDS
-
-    for command in COMMANDS:
-        if command is not None:
-            for option in dataclasses.fields(command.settings):
-                java("ij.Prefs").set(f"stormseg.{command.name.lower().replace(' ', '-')}.{option.name}", None)
-    java("ij.Prefs").set("stormseg.model-folders", None)
+    yield make
+    driver.tidy()

@@ -6,8 +6,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-PATIENCE_SECONDS = 60.0
+from stormseg_ij.bridge.java import proxy
+
+PATIENCE_SECONDS = 20.0
 _LOOK_SECONDS = 0.02
+_SHOWN_SECONDS = 0.1
 
 
 @dataclass
@@ -58,7 +61,7 @@ class Driver:
         """Run a macro as Plugins > Macros > Run does."""
         return self.seen(lambda: self.IJ.runMacro(text, ""), answer=answer)
 
-    def seen(self, work, *, answer=None):
+    def seen(self, work, *, answer=None, press="OK"):
         """Do something that may open dialogs: they are answered, messages are read and closed."""
         outcome, before, failed = Outcome(), self.log(), []
 
@@ -67,15 +70,17 @@ class Driver:
                 work()
             except Exception as error:  # told below, in the test's thread
                 failed.append(error)
+            finally:
+                self.java("java.lang.Thread").detach()  # or Java counts it among its threads for ever
 
-        worker = threading.Thread(target=run)
+        worker = threading.Thread(target=run, daemon=True)
         worker.start()
         end = time.monotonic() + PATIENCE_SECONDS
         while worker.is_alive():
-            self._answer(outcome, answer)
+            self._answer(outcome, answer, press)
             assert time.monotonic() < end, f"still at work; {self.bench.running or 'no command'} runs"
             worker.join(_LOOK_SECONDS)
-        self._answer(outcome, answer)
+        self._answer(outcome, answer, press)
         if failed:
             raise failed[0]
         self.settle()
@@ -87,18 +92,18 @@ class Driver:
         """Let the thread that paints windows do what it was given."""
         self.java("java.awt.EventQueue").invokeAndWait(self.java("java.lang.Thread")())
 
-    def _answer(self, outcome, answer):
+    def _answer(self, outcome, answer, press):
         for dialog in self.dialogs():
             generic = self.java("ij.gui.GenericDialog")
             title = str(dialog.getTitle())
             message = title in ("Macro Error", "") or not isinstance(dialog, generic)
             if message:
-                outcome.said.append(text_in(dialog))
+                outcome.said.append(f"{title}: {text_in(dialog)}")
             else:
                 outcome.dialogs.append(title)
                 if answer is not None:
                     answer(dialog)
-            self.press(dialog, "OK")
+            self.press(dialog, press)
             until(lambda shown=dialog: not shown.isShowing(), f"{title} closes")
 
     def dialogs(self):
@@ -113,8 +118,13 @@ class Driver:
             part for part in parts_of(dialog) if hasattr(part, "getLabel") and str(part.getLabel()).strip() == label
         )
         event = self.java("java.awt.event.ActionEvent")(button, 1001, button.getLabel())
-        for listener in button.getActionListeners():
-            listener.actionPerformed(event)
+
+        def tell():
+            for listener in button.getActionListeners():
+                listener.actionPerformed(event)
+
+        time.sleep(_SHOWN_SECONDS)  # Java waits for ever for a dialog that closes while it is being shown
+        self.java("java.awt.EventQueue").invokeLater(proxy("java.lang.Runnable", run=tell))
 
     # ---- the recorder
 
@@ -147,7 +157,11 @@ class Driver:
         return [self.windows.getImage(number) for number in list(self.windows.getIDList() or ())]
 
     def tidy(self):
-        """Close images, ROI Manager, tables and texts, without a question."""
+        """Close images, ROI Manager, tables and texts; nothing may ask."""
+        outcome = self.seen(self._tidy)
+        assert (outcome.dialogs, outcome.said) == ([], [])
+
+    def _tidy(self):
         self.settle()
         for imp in self.images():
             imp.changes = False
@@ -155,28 +169,30 @@ class Driver:
         if self.manager() is not None:
             self.manager().reset()
             self.manager().close()
+        self.java("ij.plugin.filter.Analyzer").getResultsTable().reset()
         for frame in list(self.windows.getNonImageWindows() or ()):
             self.close_window(str(frame.getTitle()))
         if self.IJ.getLog() is not None:
             self.IJ.log("\\Close")
-        self.java("ij.measure.ResultsTable").getResultsTable().reset()
         self.IJ.showStatus("")
-        self.settle()
 
     def close_window(self, title):
         """Close a window that is no image."""
         window = self.windows.getWindow(title)
-        if window is not None:
-            if hasattr(window, "close"):
-                window.close()
-            else:
-                window.dispose()
+        if isinstance(window, self.java("ij.text.TextWindow")):
+            window.close(False)  # Results would ask whether to save
+        elif window is not None:
+            window.close()
 
     # ---- the ROI Manager
 
     def manager(self):
         """Return the ROI Manager if it is open."""
         return self.java("ij.plugin.frame.RoiManager").getInstance2()
+
+    def close_manager(self):
+        """Close the ROI Manager with its ROIs."""
+        self.seen(self.manager().close, press="Discard")
 
     def names(self):
         """Return the names in the ROI Manager."""
@@ -250,7 +266,13 @@ def parts_of(window):
 
 def text_in(window):
     """Return the texts in a window, without those of its buttons."""
-    return " ".join(str(part.getText()) for part in parts_of(window) if hasattr(part, "getText")).strip()
+    texts = [str(part.getText()) for part in parts_of(window) if hasattr(part, "getText")]
+    for part in parts_of(window):
+        if str(part.getClass().getSimpleName()) == "MultiLineLabel":
+            field = part.getClass().getDeclaredField("lines")
+            field.setAccessible(True)
+            texts += [str(line) for line in field.get(part)]
+    return " ".join(texts).strip()
 
 
 def until(condition, what, *, seconds=PATIENCE_SECONDS):

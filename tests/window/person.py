@@ -1,7 +1,9 @@
 """A person before ImageJ: the mouse and the keyboard, and what is to be seen. Nothing here calls a command."""
 
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+
+import numpy as np
 
 LEFT_BUTTON = 1 << 10
 PATIENCE_SECONDS = 20.0
@@ -59,12 +61,15 @@ class Person:
 
     def press(self, *names):
         """Press a key such as ``F7``, ``ENTER``; those before the last one are held meanwhile."""
+        self._stroke(*names)
+        self.settle()
+
+    def _stroke(self, *names):
         codes = [getattr(self.keys, f"VK_{name}") for name in names]
         for code in codes:
             self.robot.keyPress(code)
         for code in reversed(codes):
             self.robot.keyRelease(code)
-        self.settle()
 
     @contextmanager
     def holding(self, name):
@@ -90,9 +95,23 @@ class Person:
                 self.robot.keyRelease(getattr(self.keys, f"VK_{name}"))
         self.settle()
 
+    # ---- ImageJ's window
+
+    def status(self):
+        """Return what stands in the status bar."""
+        return str(self.java("ij.ImageJ").getStatusBarText())
+
+    def progress_bar_pixels(self):
+        """Return what the place of the progress bar looks like, shape (Y, X)."""
+        bar = self.ij.getInstance().getProgressBar()
+        corner, size = _corner(bar), bar.getSize()
+        box = self.java("java.awt.Rectangle")(corner.x, corner.y, size.width, size.height)
+        picture = self.robot.createScreenCapture(box)
+        return np.array(picture.getRGB(0, 0, size.width, size.height, None, 0, size.width)).reshape(size.height, -1)
+
     # ---- ImageJ's menu and tools
 
-    def choose(self, *labels):
+    def choose(self, *labels, held=None):
         """Choose an entry of ImageJ's menu, such as ``"Plugins", "StormSeg", "Merge Nuclei"``."""
         window = self.ij.getInstance()
         bar = window.getMenuBar()
@@ -106,9 +125,11 @@ class Person:
             wanted = next(i for i, name in enumerate(names) if name.split(" [")[0] == label)
             for name in names[:wanted]:
                 if name != "-":
-                    self.press("DOWN")
+                    self._stroke("DOWN")
             menu = entries[wanted]
-            self.press("RIGHT" if label != labels[-1] else "ENTER")
+            if label != labels[-1]:
+                self.press("RIGHT")
+        self.press(*filter(None, [held]), "ENTER")
 
     def _open_menu(self, window, menus, index):
         """Click on a menu of the menu bar, whose labels stand side by side."""
@@ -132,6 +153,10 @@ class Person:
         """Return the titles of the windows that are shown."""
         return [str(window.getTitle()) for window in self._windows()]
 
+    def dialogs(self):
+        """Return the dialogs and messages that are shown."""
+        return [window for window in self._windows() if _is(window, "Dialog")]
+
     def _windows(self):
         return [w for w in self.java("java.awt.Window").getWindows() if w.isShowing() and hasattr(w, "getTitle")]
 
@@ -148,8 +173,20 @@ class Person:
         until(lambda: self.find_window(title) is None, f"the window {title!r} closes")
 
     def button(self, title, label):
-        """Press a button of a window."""
+        """Press a button of a window, which comes to the front."""
+        self.window(title).toFront()
+        self.settle()
         self.click_on(_part(self.window(title), "Button", lambda button: str(button.getLabel()).strip() == label))
+
+    def answer(self, title, label):
+        """Press a button of a dialog until the dialog goes away."""
+        dialog = self.window(title)
+        end = time.monotonic() + PATIENCE_SECONDS
+        while dialog.isShowing() and time.monotonic() < end:
+            self.button(title, label)
+            with suppress(AssertionError):
+                until(lambda: not dialog.isShowing(), f"{title} closes", seconds=2.0)
+        assert not dialog.isShowing(), f"{title} stays when {label} is pressed"
 
     def labels(self, title):
         """Return the labels of a dialog: those of its fields, and of its buttons."""
@@ -165,15 +202,31 @@ class Person:
                 return part
         raise AssertionError(f"{title} has no field {label!r}")
 
+    def inputs(self, title):
+        """Return the fields of a dialog, in their order."""
+        kinds = ("TextField", "Choice", "Checkbox")
+        return [part for part in _parts(self.window(title)) if any(_is(part, kind) for kind in kinds)]
+
+    def choose_folder(self, title, folder):
+        """Type a folder into the dialog that chooses one."""
+        field = next(part for part in _parts(self.window(title)) if _is(part, "JTextField"))
+        self.click_on(field)
+        self.press("CONTROL", "A")
+        self.type(str(folder))
+        self.press("ENTER")
+        self.gone(title)
+
     def fill(self, title, label, text):
         """Type a text into a field, in place of what stands there."""
         field = self.field(title, label)
         self.click_on(field)
         until(field.isFocusOwner, f"{label} has the focus")
-        self.press("CONTROL", "A")
-        self.press("BACK_SPACE")
+        self.press("END")
+        for _ in str(field.getText()):
+            self._stroke("BACK_SPACE")
+        until(lambda: not str(field.getText()), f"{label} is empty")
         self.type(text)
-        until(lambda: str(field.getText()) == text, f"{label} holds {text!r}, not {field.getText()!r}")
+        until(lambda: str(field.getText()) == text, f"{label} holds {text!r}")
 
     def pick(self, title, label, choice):
         """Pick an entry of a field that unfolds, with the arrow keys."""
@@ -190,7 +243,7 @@ class Person:
     def message(self, title):
         """Return what a message box says, and close it."""
         text = self.said(title)
-        self.button(title, "OK")
+        self.answer(title, "OK")
         return text
 
     def said(self, title):
@@ -244,9 +297,10 @@ class Person:
         return corner.x + int(canvas.screenXD(x)), corner.y + int(canvas.screenYD(y))
 
     def focus(self, window):
-        """Make a window the one that gets the keys."""
+        """Click on the edge of a window, so that it gets the keys."""
         window.toFront()
-        window.requestFocus()
+        corner = _corner(window)
+        self.click(corner.x + 3, corner.y + 3)
         until(window.isFocused, "the window has the focus")
 
     # ---- the ROI Manager

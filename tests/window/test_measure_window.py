@@ -4,9 +4,10 @@ import time
 
 import numpy as np
 import pytest
+from results import assert_equal, by_roi_manager, draw, table
 from scipy import ndimage
 
-from stormseg_ij import commands, measure, rois, store
+from stormseg_ij import measure, rois
 from stormseg_ij.bridge.tables import Measured, Tables
 from stormseg_ij.commands.job import StoppedError
 from stormseg_ij.commands.segmenting import coloured
@@ -15,7 +16,6 @@ from stormseg_ij.image import Calibration, Image
 
 pytestmark = pytest.mark.window
 
-OURS = ("ROI", "score")
 SHAPE = (90, 110)
 MICRONS = Calibration(0.02, 0.02, "micron")
 EVERYTHING = (
@@ -31,34 +31,17 @@ def java(ij):
     return jimport
 
 
-@pytest.fixture(scope="module")
-def bench(ij, tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(store, "_data_folder", lambda: tmp_path_factory.mktemp("data"))
-        made = commands.install(ij)
-        yield made
-        made.close()
-
-
 @pytest.fixture(autouse=True)
-def _tidy(java, bench):
-    """What Set Measurements asks is everything; afterwards images, ROIs and rows are gone."""
+def _asked(java, person):
+    """Set Measurements asks for everything; the desk is tidy afterwards."""
     java("ij.plugin.filter.Analyzer").setMeasurements(0)
     java("ij.IJ").run("Set Measurements...", EVERYTHING)
     yield
     java("ij.IJ").run("Set Measurements...", "area mean min redirect=None decimal=3")
-    manager = java("ij.plugin.frame.RoiManager").getInstance2()
-    if manager is not None:
-        manager.reset()
-        manager.close()
-    windows = java("ij.WindowManager")
-    for number in list(windows.getIDList() or ()):
-        windows.getImage(number).changes = False
-        windows.getImage(number).close()
-    java("ij.IJ").runMacro('run("Clear Results"); print("\\\\Clear");')
-    for title in ("Results", "Log"):
-        if windows.getWindow(title) is not None:
-            windows.getWindow(title).close()
+    java("ij.IJ").runMacro('run("Clear Results");')
+    results = java("ij.WindowManager").getWindow("Results")
+    if results is not None:
+        results.close()
 
 
 def _labels(seed=4, shape=SHAPE):
@@ -100,7 +83,7 @@ def add(bench):
         scores = {int(label): label / 1000.0 for label in np.unique(labels)}
         made = rois.labels_to_rois(labels, image_name="storm", model="m", scores=scores, position=position)
         made = [coloured(roi) for roi in made]
-        bench.session.add(imp, made, "test", by="model m")
+        bench.session.put(imp, made, "append", command="test", by="model m")
         return made
 
     return put
@@ -110,7 +93,7 @@ def add(bench):
 def run(java):
     def command(imp, options="nuclei=all"):
         java("ij.IJ").run(imp, "Measure Nuclei", options)
-        return _table(java)
+        return table(java)
 
     return command
 
@@ -131,64 +114,6 @@ def refused(java):
     return command
 
 
-def _table(java):
-    """Results, column by column: numbers, and what the window shows."""
-    table = java("ij.measure.ResultsTable").getResultsTable()
-    columns = {}
-    for heading in [str(heading) for heading in table.getHeadings()]:
-        columns[heading] = [str(text) for text in table.getColumnAsStrings(heading)]
-        if heading not in ("Label", "ROI", "GroupName"):
-            columns[heading] = (np.array(table.getColumn(heading)), columns[heading])
-    return columns
-
-
-def _by_roi_manager(java, imp):
-    """Empty Results, and fill it by the ROI Manager's own button."""
-    java("ij.IJ").runMacro('run("Clear Results");')
-    manager = java("ij.plugin.frame.RoiManager").getInstance2()
-    manager.deselect()
-    manager.runCommand(imp, "Measure")
-    return _table(java)
-
-
-def _assert_equal(found, expected, *, ours=OURS):
-    assert list(found) == [*expected, *ours]
-    for heading, column in expected.items():
-        if isinstance(column, list):
-            assert found[heading] == column, heading
-        else:
-            np.testing.assert_array_equal(found[heading][0], column[0], err_msg=heading)  # to the last bit
-            assert found[heading][1] == column[1], heading
-
-
-def _draw(java, imp):
-    """Add ROIs as a person draws them."""
-    from jpype import JArray, JFloat
-
-    gui = "ij.gui."
-    x, y = (
-        JArray.of(np.array([5.3, 40.8, 22.1, 9.9], np.float32)),
-        JArray.of(np.array([3.2, 9.7, 44.4, 30.0], np.float32)),
-    )
-    polygon = java(f"{gui}PolygonRoi")(x, y, 4, java(f"{gui}Roi").POLYGON)
-    spline = java(f"{gui}PolygonRoi")(JArray(JFloat)(x), JArray(JFloat)(y), 4, java(f"{gui}Roi").POLYGON)
-    spline.fitSpline()
-    composite = java(f"{gui}ShapeRoi")(java(f"{gui}OvalRoi")(60, 50, 30, 20))
-    composite.xor(java(f"{gui}ShapeRoi")(java(f"{gui}Roi")(70, 40, 8, 40)))
-    grouped = java(f"{gui}Roi")(3, 4, 17, 9)
-    grouped.setGroup(3)
-    made = [
-        polygon, spline, composite, grouped, java(f"{gui}OvalRoi")(80, 60, 19, 14), java(f"{gui}Roi")(100, 80, 40, 40),
-        java(f"{gui}EllipseRoi")(10.5, 60.25, 40.0, 70.75, 0.6),
-        java(f"{gui}RotatedRectRoi")(20.5, 20.5, 60.25, 40.5, 12.5),
-    ]  # fmt: skip
-    manager = java("ij.plugin.frame.RoiManager").getRoiManager()
-    for i, roi in enumerate(made):
-        roi.setName(f"drawn {i}")
-        manager.add(imp, roi, -1)
-    return len(made)
-
-
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
 @pytest.mark.parametrize(
     "calibration", [None, MICRONS, Calibration(0.1, 0.3, "micron")], ids=["none", "square", "oblong"]
@@ -196,9 +121,9 @@ def _draw(java, imp):
 def test_rows_are_those_of_the_roi_manager(java, shown, add, run, dtype, calibration):
     imp, labels = shown(_pixels(dtype), calibration=calibration), _labels()
     made = add(imp, labels)
-    drawn = _draw(java, imp)
+    drawn = draw(java, imp)
     found = run(imp)
-    _assert_equal(found, _by_roi_manager(java, imp))
+    assert_equal(found, by_roi_manager(java, imp))
     assert found["ROI"] == [*(roi.name for roi in made), *(f"drawn {i}" for i in range(drawn))]
     scores = [*(rois.roi_number(roi.name) / 1000.0 for roi in made), *[np.nan] * drawn]
     np.testing.assert_allclose(found["score"][0], scores)
@@ -238,7 +163,7 @@ def test_what_set_measurements_asks(java, shown, add, run, dtype):
         java("ij.IJ").runMacro('run("Clear Results");')
         java("ij.IJ").run("Set Measurements...", asked)
         found = run(imp)
-        _assert_equal(found, _by_roi_manager(java, imp))
+        assert_equal(found, by_roi_manager(java, imp))
         if "limit" in asked:
             assert np.nanmax(found["Mean"][0]) > np.nanmin(found["Mean"][0])
 
@@ -252,7 +177,7 @@ def test_redirected_to_another_image(java, shown, add, run):
     found = run(imp)
     assert other.getCurrentSlice() == 1
     assert found["Max"][0].max() > 255
-    _assert_equal(found, _by_roi_manager(java, imp))
+    assert_equal(found, by_roi_manager(java, imp))
 
 
 def test_redirected_to_an_image_of_another_size(bench, java, shown, add):
@@ -275,12 +200,12 @@ def test_each_nucleus_on_its_plane(java, shown, add, run):
     found = run(imp)
     assert found["Slice"][0].tolist() == [3.0, 1.0]
     assert found["Label"] == ["storm.tif:nucleus_0009:plane 2", "storm.tif:nucleus_0003:plane 0"]
-    _assert_equal(found, _by_roi_manager(java, imp))
+    assert_equal(found, by_roi_manager(java, imp))
     java("ij.IJ").runMacro('run("Clear Results");')
     add(imp, np.where(labels == 12, labels, 0))  # on all planes: measured on the one that is shown
     imp.setSlice(2)
     assert run(imp)["Slice"][0].tolist() == [3.0, 1.0, 2.0]
-    np.testing.assert_allclose(_table(java)["Mean"][0][-1], planes[1][labels == 12].mean())
+    np.testing.assert_allclose(table(java)["Mean"][0][-1], planes[1][labels == 12].mean())
 
 
 @pytest.mark.parametrize("composite", [False, True])
@@ -297,13 +222,13 @@ def test_hyperstack(java, bench, shown, run, composite):
     made = rois.labels_to_rois(np.where(np.isin(labels, [3, 9]), labels, 0), image_name="storm")
     for roi, (c, z, t) in zip(made, [(2, 3, 1), (1, 1, 2)], strict=True):
         roi.c_position, roi.z_position, roi.t_position = c, z, t
-    bench.session.add(imp, made, "test", by="hand")
+    bench.session.put(imp, made, "append", command="test", by="hand")
     imp.setPosition(1, 2, 1)
     found = run(imp)
     assert (imp.getC(), imp.getZ(), imp.getT()) == (1, 2, 1)
     assert [found[name][0].tolist() for name in ("Ch", "Slice", "Frame")] == [[2.0, 1.0], [3.0, 1.0], [1.0, 2.0]]
     np.testing.assert_allclose(found["Mean"][0], [planes[5][labels == 3].mean(), planes[6][labels == 9].mean()])
-    _assert_equal(found, _by_roi_manager(java, imp), ours=("ROI",))
+    assert_equal(found, by_roi_manager(java, imp), ours=("ROI",))
 
 
 def test_rgb(ij, java, add, run):
@@ -311,7 +236,7 @@ def test_rgb(ij, java, add, run):
     imp = ij.rgb_to_imageplus(rng.integers(0, 256, (*SHAPE, 3), dtype=np.uint8), name="storm.tif")
     imp.show()
     add(imp, _labels())
-    _assert_equal(run(imp), _by_roi_manager(java, imp))
+    assert_equal(run(imp), by_roi_manager(java, imp))
 
 
 def test_nothing_else_changes(ij, java, bench, shown, add, run):
@@ -340,6 +265,7 @@ def test_nothing_else_changes(ij, java, bench, shown, add, run):
     assert imp.getProcessor() == processor
     assert (processor.getMinThreshold(), processor.getMaxThreshold()) == (9.0, 99.0)
     assert java("ij.WindowManager").getImageCount() == 1
+    assert java("ij.plugin.filter.Analyzer").getUMeans() is None  # Analyze > Calibrate takes them for the user's own
     for i, pixels in enumerate(planes):
         np.testing.assert_array_equal(ij.from_imageplus(imp, plane=i + 1).pixels, pixels)
 
@@ -361,12 +287,12 @@ def test_rows_are_added_to_those_there(java, shown, add, run):
     # Other measurements: ImageJ takes columns out that are no longer asked for; ours stay.
     java("ij.plugin.filter.Analyzer").setMeasurements(0)
     java("ij.IJ").run("Set Measurements...", "area perimeter redirect=None decimal=3")
-    fewer = _table(java)
+    fewer = table(java)
     assert "Mean" not in fewer
     assert fewer["ROI"] == ["", *names, *names]
     # The next plain Measure finds its columns.
     java("ij.IJ").run(imp, "Measure", "")
-    assert len(_table(java)["Area"][0]) == lines + 1
+    assert len(table(java)["Area"][0]) == lines + 1
 
 
 def test_summary_rows_go_as_measure_takes_them(java, shown, add, run):
@@ -374,7 +300,7 @@ def test_summary_rows_go_as_measure_takes_them(java, shown, add, run):
     made = add(imp, _labels())
     run(imp)
     java("ij.IJ").run("Summarize")
-    assert _table(java)["Label"][-1] == "Max"
+    assert table(java)["Label"][-1] == "Max"
     found = run(imp)
     assert found["ROI"] == [roi.name for roi in made] * 2
     assert "Max" not in found["Label"]
@@ -385,10 +311,10 @@ def test_a_table_from_elsewhere_is_kept(java, shown, add, run):
     java("ij.IJ").runMacro('setResult("Gene", 0, "lmnb1"); setResult("Mean", 0, 7); updateResults();')
     made = add(imp, _labels())
     found = run(imp)
-    table = java("ij.measure.ResultsTable").getResultsTable()
-    assert [str(table.getStringValue("Gene", 0)), found["Mean"][0][0]] == ["lmnb1", 7.0]
+    results = java("ij.measure.ResultsTable").getResultsTable()
+    assert [str(results.getStringValue("Gene", 0)), found["Mean"][0][0]] == ["lmnb1", 7.0]
     assert found["ROI"] == ["", *(roi.name for roi in made)]
-    expected = _by_roi_manager(java, imp)
+    expected = by_roi_manager(java, imp)
     for heading in ("Area", "Mean", "Perim.", "Solidity"):
         np.testing.assert_array_equal(found[heading][0][1:], expected[heading][0])
 
@@ -413,7 +339,7 @@ def test_no_nuclei(java, shown, refused):
 def test_nuclei_in_the_overlay(bench, shown, run):
     imp, labels = shown(_pixels("uint8")), _labels()
     made = rois.labels_to_rois(labels, image_name="storm", scores={3: 0.5})
-    bench.session.put_overlay(imp, made)
+    bench.session.put(imp, made, "overlay", command="test", by="hand")
     found = run(imp)
     assert found["ROI"] == [roi.name for roi in made]
     assert found["score"][0][0] == 0.5
@@ -447,10 +373,10 @@ def test_a_stop_leaves_results_as_they_were(bench, java, shown, add, refused, mo
     tables = Tables(bench.desk.ij)
     with pytest.raises(StoppedError):
         tables.measure(imp, [Measured(roi) for roi in tables.rois(range(len(made)))], each=stop)
-    assert len(_table(java)["Area"][0]) == 1
+    assert len(table(java)["Area"][0]) == 1
     monkeypatch.setattr(bench.desk, "escape_pressed", lambda: True)
     refused(imp)
-    assert len(_table(java)["Area"][0]) == 1
+    assert len(table(java)["Area"][0]) == 1
 
 
 def test_in_batch_mode(java, bench, tmp_path):
@@ -484,8 +410,8 @@ def test_five_thousand_nuclei(java, shown, add, run):
         labels[row * 40 : row * 40 + 40, column * 40 : column * 40 + 40][disc] = number
     imp = shown(_pixels("uint16", shape=labels.shape))
     add(imp, labels)
-    start = time.perf_counter()
+    start = time.process_time()
     found = run(imp)
-    seconds = time.perf_counter() - start
+    seconds = time.process_time() - start
     assert len(found["ROI"]) == 5_000
-    assert seconds < 12.0  # 2 s where nothing else runs
+    assert seconds < 15.0  # of all threads, so that a busy computer does not count; 2.5 s pass where it is not

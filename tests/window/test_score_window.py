@@ -7,8 +7,9 @@ import pytest
 import tifffile
 from scipy import ndimage
 
-from stormseg_ij import commands, metrics, rois, store
+from stormseg_ij import metrics, rois
 from stormseg_ij.commands.scoring import TABLE, TAG
+from stormseg_ij.commands.segmenting import coloured
 from stormseg_ij.image import Image, write_labels
 from stormseg_ij.roi_files import decoded
 
@@ -25,30 +26,9 @@ def java(ij):
     return jimport
 
 
-@pytest.fixture(scope="module")
-def bench(ij, tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(store, "_data_folder", lambda: tmp_path_factory.mktemp("data"))
-        made = commands.install(ij)
-        yield made
-        made.close()
-
-
 @pytest.fixture(autouse=True)
-def _tidy(java, bench):
-    yield
-    manager = java("ij.plugin.frame.RoiManager").getInstance2()
-    if manager is not None:
-        manager.reset()
-        manager.close()
-    windows = java("ij.WindowManager")
-    for number in list(windows.getIDList() or ()):
-        windows.getImage(number).changes = False
-        windows.getImage(number).close()
-    java("ij.IJ").runMacro('print("\\\\Clear");')
-    for title in (TABLE, "Log"):
-        if windows.getFrame(title) is not None:
-            windows.getFrame(title).close()
+def _tidy(person):
+    """Nothing is open before and after each test."""
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +62,8 @@ def scene(ij, bench, found):
     """An image of one plane whose nuclei are `found`."""
     imp = ij.to_imageplus(Image(np.ones(SHAPE, np.uint8), "storm.tif"))
     imp.show()
-    bench.session.add(imp, rois.labels_to_rois(found, image_name="storm"), "test", by="hand")
+    made = [coloured(roi) for roi in rois.labels_to_rois(found, image_name="storm")]
+    bench.session.put(imp, made, "append", command="test", by="hand")
     return imp
 
 
@@ -231,9 +212,11 @@ def test_the_shown_plane_of_a_stack(java, ij, bench, score, rows, pair, tmp_path
         stack.addSlice(ij.to_imageplus(Image(np.ones(SHAPE, np.uint8), "x")).getProcessor())
     imp.setStack(stack)
     imp.show()
-    bench.session.add(imp, rois.labels_to_rois(found, image_name="storm", position=2), "test", by="hand")
+    bench.session.put(
+        imp, rois.labels_to_rois(found, image_name="storm", position=2), "append", command="test", by="hand"
+    )
     others = rois.labels_to_rois(truth, image_name="storm", position=3)
-    bench.session.add(imp, others, "test", by="hand")
+    bench.session.put(imp, others, "append", command="test", by="hand")
     imp.setSlice(2)
     write_labels(tmp_path / "a.tif", truth)
     score(imp, tmp_path / "a.tif")
