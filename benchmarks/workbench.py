@@ -122,5 +122,6 @@ def main() -> None:
             print(f"{count:6d}" + "".join(columns))
 
 
+import faulthandler; faulthandler.dump_traceback_later(60, exit=True)
 if __name__ == "__main__":
     main()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
@@ -255,18 +256,17 @@ class Desktop:
         if canvas is None or not zoom:
             return
         left, top, right, bottom = box
-        size = canvas.getSize()
+        size, (height, width) = canvas.getSize(), self.shape(imp)
         fit = min(size.width / (3.0 * max(right - left, 1)), size.height / (3.0 * max(bottom - top, 1)))
-        levels = [level for level in _ZOOMS if level <= fit] or [_ZOOMS[0]]
-        magnification = levels[-1]
-        width = min(round(size.width / magnification), int(imp.getWidth()))
-        height = min(round(size.height / magnification), int(imp.getHeight()))
-        x = int(np.clip((left + right - width) // 2, 0, int(imp.getWidth()) - width))
-        y = int(np.clip((top + bottom - height) // 2, 0, int(imp.getHeight()) - height))
-        canvas.setSourceRect(self._jimport("java.awt.Rectangle")(x, y, width, height))
-        canvas.setMagnification(magnification)
-        imp.getWindow().updateImage(imp)
-        imp.repaintWindow()
+        level = max((level for level in _ZOOMS if level <= fit), default=_ZOOMS[0])
+        columns, rows = (
+            min(math.ceil(side / level), most) for side, most in ((size.width, width), (size.height, height))
+        )
+        x = int(np.clip((left + right - columns) // 2, 0, width - columns))
+        y = int(np.clip((top + bottom - rows) // 2, 0, height - rows))
+        canvas.setMagnification(level)
+        canvas.setSourceRect(self._jimport("java.awt.Rectangle")(x, y, columns, rows))
+        canvas.repaint()
 
     def when_closing(self, tell: Callable[[ImagePlus], None]) -> Callable[[], None]:
         """Call a function with each image that is closed, from now on; return what ends that."""

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from stormseg_ij.bridge.imagej import ImageJ, ImagePlus
 from stormseg_ij.bridge.java import java_errors, proxy
+from stormseg_ij.errors import BridgeError
 
 T = TypeVar("T")
 
@@ -44,9 +45,10 @@ class Call:
         self._host = host
 
     def away(self, work: Callable[[], T]) -> T:
-        """Do long work in another thread and wait; ImageJ's other commands can run meanwhile.
+        """Do work in another thread and wait; ImageJ's other commands can run meanwhile.
 
-        ImageJ calls its listeners one at a time: while this one waits, it lets the others in.
+        ImageJ calls its listeners one at a time, and this thread is in one: while it waits, it lets the others in. Work
+        in this thread would keep them waiting, and with them the thread that paints, for which the work may wait.
         """
         future: Future[T] = self._host.worker.submit(work)
         while not future.done():
@@ -125,9 +127,7 @@ class CommandHost:
         menus = self.jimport("ij.Menus")
         table = menus.getCommands()
         if table is None:
-            if self.ij.headless:
-                self.jimport("ij.IJ").init()
-            table = menus.getCommands()
+            raise BridgeError("this ImageJ runs no commands without a display; start it with macros=True")
         commands = [name for name in self.names if name != "-"]
         for name in commands:
             if not table.containsKey(name):

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from stormseg_ij.commands.session import Session
     from stormseg_ij.models import Model
 
-T = TypeVar("T")
 S = TypeVar("S", bound=Settings)
 
 _STAGES = {
@@ -74,10 +73,6 @@ class Job:
         if not isinstance(self.settings, kind):
             raise TypeError(f"{self.call.name} got {type(self.settings).__name__}, not {kind.__name__}")
         return self.settings
-
-    def away(self, work: Callable[[], T]) -> T:
-        """Do long work in another thread, so that ImageJ goes on; see `Call.away`."""
-        return self.call.away(work)
 
     def check(self) -> None:
         """Raise StoppedError if the person wants no more of it."""

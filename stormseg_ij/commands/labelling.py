@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
 from stormseg_ij.commands.job import Job, plural
@@ -32,8 +31,8 @@ def labels_to_rois(job: Job) -> None:
     made: list[ImagejRoi] = []
     for plane in job.desk.planes(source):
         pixels = job.desk.image(source, plane=plane or None).pixels
-        labels, notes = job.away(partial(as_labels, pixels, job.desk.title(source)))
-        rois = job.away(partial(_rois, labels, name))
+        labels, notes = as_labels(pixels, job.desk.title(source))
+        rois = _rois(labels, name)
         for roi in rois:
             put_at(job.desk, target, roi, plane)
         made += rois
@@ -56,7 +55,7 @@ def rois_to_labels_image(job: Job) -> None:
     shown = []
     for plane in planes:
         here = [roi for roi, place in zip(nuclei, places, strict=True) if place in (0, plane) or plane == 0]
-        labels, notes = job.away(partial(rois_to_labels, here, shape))
+        labels, notes = rois_to_labels(here, shape)
         job.notes += [note if plane == 0 else f"plane {plane}: {note}" for note in notes]
         shown.append(labels)
     lost = sum(plane != 0 and place not in (0, *planes) for place in places for plane in planes[:1])

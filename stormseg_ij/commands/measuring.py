@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import TYPE_CHECKING
 
 from stormseg_ij.bridge.tables import Measured, Tables
@@ -37,7 +36,7 @@ def measure_nuclei(job: Job) -> None:
     if not nuclei:
         raise ImageError(f"the ROI Manager has no nucleus of {title}; segment it, or open its ROI zip")
     tables = Tables(job.desk.ij)
-    wanted = job.away(partial(_wanted, tables, job, nuclei))
+    wanted = _wanted(tables, job, nuclei)
     if not wanted:
         raise ImageError(f"{title} has no nucleus that can be measured; {job.notes[0]}")
 
@@ -46,7 +45,7 @@ def measure_nuclei(job: Job) -> None:
             job.check()
             job.desk.progress(i / len(wanted))
 
-    rows = job.away(partial(tables.measure, imp, wanted, each=look))
+    rows = tables.measure(imp, wanted, each=look)
     job.check()
     total = tables.show(rows, wanted)
     left_out = f", {len(nuclei) - len(wanted)} left out (see the Log)" if len(wanted) < len(nuclei) else ""

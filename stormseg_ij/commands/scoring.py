@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,10 +51,10 @@ def score_against_truth(job: Job) -> None:
     if not nuclei:
         job.notes.append(f"the ROI Manager has no nucleus of {desk.title(imp)}: scored as none found")
     name = desk.title(imp) + (f":{plane}" if plane else "")
-    agreement = job.away(partial(compare, found, truth, iou=settings.iou, name=name))
+    agreement = compare(found, truth, iou=settings.iou, name=name)
     outlines: list[bytes] = []
     if settings.colour:
-        outlines = job.away(partial(_outlines, job, found, truth, agreement, plane))
+        outlines = _outlines(job, found, truth, agreement, plane)
     job.check()
     desk.put_overlay(imp, outlines, TAG)
     Tables(desk.ij).append(TABLE, [_row(agreement, name, source, settings.iou)])
@@ -72,9 +71,9 @@ def _truth(job: Job, truth: str, plane: int) -> tuple[Pixels, str]:
     elif not path.exists():
         raise SettingsError(f"truth={truth} is no file and no open image; give the path, or the title of an open one")
     elif path.suffix.lower() in SUFFIXES:
-        return _painted(job, job.away(partial(read_rois, path)), plane, path.name), path.name
+        return _painted(job, read_rois(path), plane, path.name), path.name
     else:
-        labels, notes = job.away(partial(open_labels, path))
+        labels, notes = open_labels(path)
         source = path.name
     if labels.shape != shape:
         sizes = [f"{width} x {height}" for height, width in (labels.shape, shape)]
@@ -97,7 +96,7 @@ def _open_image(job: Job, other: ImagePlus, plane: int) -> tuple[Labels, tuple[s
     image = job.desk.image(other, plane=plane if sizes[0] > 1 else None)
     if image.notes:
         raise ImageError(f"{title} is no label image: {'; '.join(image.notes)}; give one whose numbers are nuclei")
-    return job.away(partial(as_labels, image.pixels, title))
+    return as_labels(image.pixels, title)
 
 
 def _painted(job: Job, rois: Sequence[ImagejRoi], plane: int, source: str) -> Labels:
@@ -106,7 +105,7 @@ def _painted(job: Job, rois: Sequence[ImagejRoi], plane: int, source: str) -> La
     if len(here) < len(rois):
         others = plural(len(rois) - len(here), "ROI")
         job.notes.append(f"{source}: only the shown plane, {plane}, is scored; {others} on other planes left out")
-    labels, notes = job.away(partial(rois_to_labels, here, job.desk.shape(job.imp)))
+    labels, notes = rois_to_labels(here, job.desk.shape(job.imp))
     job.notes += [f"{source}: {note}" for note in notes]
     return labels
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -36,15 +35,15 @@ def segment_nuclei(job: Job) -> None:
     """Find the nuclei of the active image, and put them where the settings say."""
     settings, imp, start = job.settings_as(SegmentNucleiSettings), job.imp, time.perf_counter()
     planes = _planes(job.desk, imp, settings)
-    model = job.away(partial(job.load_model, settings.model))
+    model = job.load_model(settings.model)
     area = selected_area(job.desk, imp)
     first = job.session.next_number(imp)
     found: list[ImagejRoi] = []
     shown: list[Labels] = []
     for part, plane in enumerate(planes):
         image = job.desk.image(imp, plane=plane or None)
-        work = partial(_segment, image, area, settings, ij=job.desk.ij, model=model, bar=Bar(job, part, len(planes)))
-        result = job.away(work)
+        bar = Bar(job, part, len(planes))
+        result = _segment(image, area, settings, ij=job.desk.ij, model=model, bar=bar)
         labels, scores = placed(result, image.shape, area, first=first + len(found))
         for roi in iterate_rois(labels, image_name=image.name, model=model.name, scores=scores):
             put_at(job.desk, imp, coloured(roi), plane)
@@ -64,7 +63,7 @@ def preprocess_image(job: Job) -> None:
     """Show what ImageJ does to the active image before the network, as a new image."""
     settings = job.settings_as(PreprocessSettings)
     image = job.desk.image(job.imp)
-    result = job.away(partial(preprocess, image, settings, job.desk.ij))
+    result = preprocess(image, settings, job.desk.ij)
     job.desk.show_image(dataclasses.replace(result, name=f"{image.name}_preprocessed"))
     job.notes += result.notes
 

@@ -51,6 +51,14 @@ class Command:
     asks: bool = True
 
 
+@dataclass(frozen=True)
+class _Outcome:
+    """How a command ended: with a line on what went wrong, stopped, or well."""
+
+    failure: str = ""
+    stopped: bool = False
+
+
 class Workbench:
     """The commands in a running ImageJ.
 
@@ -95,30 +103,35 @@ class Workbench:
         if not self._busy.acquire(blocking=not self._running):  # the look every few seconds is short: wait for it
             call.fail(f"{self._running} still runs; wait for it, or press Escape to stop it")
             return
-        failure: str | None = None
-        stopped = False
+        self._running = call.name
         try:
-            self._running = call.name
+            outcome = call.away(lambda: self._outcome(call))
+        finally:
+            self._running = ""
+            self._busy.release()
+        if outcome.failure:
+            call.fail(in_keys(outcome.failure))
+        elif outcome.stopped and call.from_macro:
+            call.abort()
+
+    def _outcome(self, call: Call) -> _Outcome:
+        """Run a command, and tell how it ended."""
+        try:
             self.desk.reset_escape()
             self._run(call, self._commands[call.name])
         except StoppedError as reason:
-            stopped = True
             self.desk.status(f"{call.name}: {reason}; nothing was changed")
+            return _Outcome(stopped=True)
         except (StormsegError, OSError) as error:
-            failure = str(error)
+            return _Outcome(failure=str(error))
         except MemoryError:
-            failure = "not enough memory; close other programs, or select a part of the image"
+            return _Outcome(failure="not enough memory; close other programs, or select a part of the image")
         except Exception as error:  # noqa: BLE001 (what is a fault of ours must not be lost in a thread of ImageJ)
-            failure = f"{type(error).__name__}: {error}; a fault of StormSeg: the Log says where"
             self.desk.log(traceback.format_exc())
+            return _Outcome(failure=f"{type(error).__name__}: {error}; a fault of StormSeg: the Log says where")
         finally:
             self.desk.progress(1.0)
-            self._running = ""
-            self._busy.release()
-        if failure is not None:
-            call.fail(in_keys(failure))
-        elif stopped and call.from_macro:
-            call.abort()
+        return _Outcome()
 
     def _run(self, call: Call, command: Command) -> None:
         if command.on_image:

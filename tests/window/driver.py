@@ -1,4 +1,4 @@
-"""ImageJ driven from its own threads: commands as the menu starts them, macros, dialogs that are answered, what was said."""
+"""ImageJ driven from its own threads: commands as the menu starts them, macros, dialogs that are answered."""
 
 import threading
 import time
@@ -68,7 +68,7 @@ class Driver:
         def run():
             try:
                 work()
-            except Exception as error:  # told below, in the test's thread
+            except Exception as error:  # noqa: BLE001 (raised below, in the test's thread)
                 failed.append(error)
             finally:
                 self.java("java.lang.Thread").detach()  # or Java counts it among its threads for ever
