@@ -57,7 +57,7 @@ class Bench:
             "append": seconds(lambda: self.desk.manager.append(rois, imp)),
             "read": seconds(self.desk.manager.rois),
         }
-        self.empty(count)
+        found["empty"] = seconds(lambda: self.empty(count, imp))
         found["command"] = seconds(lambda: self.run(imp, "Labels to ROIs", "rois=append"))
         self.check(count)
         found["saved"] = seconds(self.workbench.session.flush)
@@ -69,7 +69,7 @@ class Bench:
         self.check(count)
         found["back"] = seconds(lambda: self.run(imp, "ROIs to Labels", ""))
         self.check_back(f"blobs {count}_labels", labels)
-        self.empty(count)
+        self.empty(count, imp)
         imp.close()
         return found
 
@@ -91,9 +91,9 @@ class Bench:
             raise SystemExit("the ROIs are not the labels")
         imp.close()
 
-    def empty(self, count: int) -> None:
+    def empty(self, count: int, imp: bridge.ImagePlus) -> None:
         """Take all out of the ROI Manager."""
-        self.desk.manager.delete(range(count))
+        self.desk.manager.delete(range(count), imp)
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -122,6 +122,5 @@ def main() -> None:
             print(f"{count:6d}" + "".join(columns))
 
 
-import faulthandler; faulthandler.dump_traceback_later(60, exit=True)
 if __name__ == "__main__":
     main()

@@ -251,6 +251,22 @@ def smoothed(roi: ImagejRoi, shape: tuple[int, int], *, sigma_px: float) -> Corr
     return Corrected((_like(roi, roi.name, (top, left, mask), "smoothed"),), tuple(notes))
 
 
+def redrawn(roi: ImagejRoi, drawn: Instance) -> ImagejRoi:
+    """Return the nucleus with the pixels that a person drew; all else stays as it is.
+
+    Parameters
+    ----------
+    roi : roifile.ImagejRoi
+    drawn : Instance
+        New pixels, in the image.
+
+    Returns
+    -------
+    roifile.ImagejRoi
+    """
+    return _like(roi, roi.name, (drawn.top, drawn.left, drawn.mask), "redrawn")
+
+
 def _pixels(roi: ImagejRoi, shape: tuple[int, int], notes: list[str]) -> Instance:
     """Return the pixels of a ROI; add remarks on it to the notes."""
     instance, remarks = roi_mask(roi, shape)

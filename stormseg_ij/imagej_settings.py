@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from stormseg_ij.errors import SettingsError
-from stormseg_ij.settings import EvaluateSettings, SegmentSettings, Settings, option
+from stormseg_ij.settings import SegmentSettings, Settings, iou_option, option
 
 _PLACES = ("append", "replace", "overlay")
 _PLACES_HELP = "add to the ROI Manager, replace there only what StormSeg put there, or put into the Overlay"
@@ -73,10 +73,11 @@ class NextNucleusSettings(Settings):
 
 
 @dataclass(frozen=True)
-class ScoreSettings(EvaluateSettings):
+class ScoreSettings(Settings):
     """Score Against Truth."""
 
     truth: str = option(
         "", "label image or ROI zip with the true nuclei, or the title of an open label image", hint="FILE"
     )
+    iou: float = iou_option()
     colour: bool = option(True, "outline missed nuclei (magenta) and false ones (orange) in the image")

@@ -106,10 +106,12 @@ def add_arguments(parser: argparse.ArgumentParser, settings: type[Settings]) -> 
 
 def help_text(option_field: dataclasses.Field[Any]) -> str:
     """Return what an option is for, its range and its default."""
-    text = f"{option_field.metadata['help']}{_range_text(option_field)}"
-    if option_field.default is None or option_field.default == "":
-        return text
-    return f"{text} (default: {_shown(option_field.default)})"
+    notes = [_range_text(option_field).strip()]
+    default = option_field.default
+    if default is not None and default != "":
+        notes.append(f"default: {('on' if default else 'off') if isinstance(default, bool) else _shown(default)}")
+    shown = "; ".join(note for note in notes if note)
+    return f"{option_field.metadata['help']} ({shown})" if shown else str(option_field.metadata["help"])
 
 
 def from_mapping(settings: type[S], values: Mapping[str, Any]) -> S:
@@ -364,11 +366,16 @@ class TrainSettings(Settings):
             raise SettingsError(f"--patch {self.patch} does not fit --grid {self.grid}; give a multiple of {step}")
 
 
+def iou_option() -> Any:  # noqa: ANN401 (as `option`)
+    """Declare the option of how much a predicted and a true nucleus must overlap."""
+    return option(
+        0.7, "intersection over union that a predicted and a true nucleus must exceed to match",
+        minimum=0.0, maximum=0.99,
+    )  # fmt: skip
+
+
 @dataclass(frozen=True)
 class EvaluateSettings(Settings):
     """When a predicted nucleus counts as found."""
 
-    iou: float = option(
-        0.7, "intersection over union that a predicted and a true nucleus must exceed to match",
-        minimum=0.0, maximum=0.99,
-    )  # fmt: skip
+    iou: float = iou_option()

@@ -9,6 +9,7 @@ from roifile import ROI_OPTIONS, ROI_TYPE, ImagejRoi
 from scipy import ndimage
 
 from stormseg_ij import corrections, rois
+from stormseg_ij.candidates import Instance
 from stormseg_ij.errors import ImageError
 
 SHAPE = (60, 70)
@@ -367,3 +368,14 @@ def test_smoothing_that_would_lose_a_lobe_is_refused():
 
 def test_a_single_pixel_stays():
     assert _whole(corrections.smoothed(_square("a", 5, 5, 1, 1), SHAPE, sigma_px=1.0).rois[0]).sum() == 1
+
+
+def test_redrawn_keeps_all_but_the_pixels():
+    roi = rois.mask_to_roi(2, 3, np.ones((4, 5), bool), name="nucleus_0007", values={"image": "a", "score": "0.5"})
+    roi.position, roi.stroke_color = 3, b"\xff\x01\x02\x03"
+    drawn = Instance(10, 20, np.array([[1, 1, 0], [1, 1, 1]], bool), float("nan"))
+    made = corrections.redrawn(roi, drawn)
+    instance, _ = rois.roi_mask(made, (40, 40))
+    assert (instance.top, instance.left, instance.mask.tolist()) == (10, 20, drawn.mask.tolist())
+    assert (made.name, made.position, made.stroke_color) == ("nucleus_0007", 3, b"\xff\x01\x02\x03")
+    assert rois.properties(made) == {"image": "a", "score": "0.5", "corrected": "redrawn"}

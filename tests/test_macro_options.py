@@ -94,10 +94,8 @@ def test_a_macro_may_leave_out_every_key(settings):
 def test_a_value_is_written_or_refused(value):
     try:
         text = quoted(value)
-    except SettingsError as error:
+    except SettingsError:
         assert not can_be_written(value)
-        assert "\n" not in str(error)
-        assert "brackets that do not pair" in str(error)
     else:
         assert parse(f"before=1 key={text} after=2") == {"before": "1", "key": value, "after": "2"}
         assert parse(f"key={text}") == {"key": value}

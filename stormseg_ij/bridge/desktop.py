@@ -311,6 +311,10 @@ class Desktop:
         else:
             self._jimport("ij.text.TextWindow")(title, "\t".join(columns), "\n".join(lines), 900, 360)
 
+    def leave_thread(self) -> None:
+        """Tell Java that this thread of Python's ends; it would count it among its own for ever."""
+        self._jimport("java.lang.Thread").detach()
+
     def escape_pressed(self) -> bool:
         """Tell whether Escape was pressed since the last `reset_escape`."""
         return bool(self._ij.escapePressed())

@@ -76,7 +76,7 @@ class Dialog:
         import scyjava
 
         self._jimport: Callable[[str], Any] = scyjava.jimport
-        self._fields, self._on_change, self._with_more = tuple(fields), on_change, more
+        self._fields, self._on_change, self._more_pressed = tuple(fields), on_change, False
         with java_errors("open the dialog"):
             self._dialog = self._jimport("ij.gui.GenericDialog")(title)
             self._parts = [self._add(field) for field in self._fields]
@@ -86,6 +86,8 @@ class Dialog:
             self._dialog.addHelp(_page(title, self._fields))
             if more:
                 self._dialog.enableYesNoCancel("OK", "More...")
+                pressed = proxy("java.awt.event.ActionListener", actionPerformed=self._ask_more)
+                self._dialog.getButtons()[2].addActionListener(pressed)
             if on_change is not None:
                 self._dialog.addDialogListener(self._change_listener())
 
@@ -95,9 +97,13 @@ class Dialog:
             self._dialog.showDialog()
             if self._on_change is not None:
                 self._on_change(None)
-            if self._dialog.wasCanceled():
-                return Answer("cancel", {})
-            return Answer("ok" if self._dialog.wasOKed() or not self._with_more else "more", self._values())
+            if self._dialog.wasOKed():
+                return Answer("ok", self._values())
+            # A dialog that was closed without a button, because ImageJ ends, is a cancelled one.
+            return Answer("more", self._values()) if self._more_pressed else Answer("cancel", {})
+
+    def _ask_more(self, _: object) -> None:
+        self._more_pressed = True
 
     def say(self, text: str) -> None:
         """Show a line below the fields."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from stormseg_ij.bridge.imagej import ImageJ, ImagePlus
@@ -50,10 +50,21 @@ class Call:
         ImageJ calls its listeners one at a time, and this thread is in one: while it waits, it lets the others in. Work
         in this thread would keep them waiting, and with them the thread that paints, for which the work may wait.
         """
-        future: Future[T] = self._host.worker.submit(work)
+        windows = self._host.jimport("ij.WindowManager")
+
+        def there() -> tuple[T, ImagePlus | None]:
+            try:
+                return work(), windows.getTempCurrentImage()
+            finally:
+                windows.setTempCurrentImage(None)
+
+        future = self._host.worker.submit(there)
         while not future.done():
             self._host.let_others_in()
-        return future.result()
+        result, shown = future.result()
+        if shown is not None:  # in batch mode each thread has its own active image: what was made is the macro's now
+            windows.setTempCurrentImage(shown)
+        return result
 
     def record(self, options: Mapping[str, str]) -> None:
         """Write the command with these options into the recorder's window, if it is open."""
@@ -67,7 +78,12 @@ class Call:
 
     def fail(self, message: str) -> None:
         """Tell what went wrong: a window, or the end of the macro that made this call."""
-        self._host.jimport("ij.IJ").error(self.name, message)
+        imagej = self._host.jimport("ij.IJ")
+        if self.from_macro:
+            imagej.error(self.name, message)
+        else:
+            # After a macro that failed, ImageJ's own error() is silent once; and it would end a macro that runs now.
+            imagej.showMessage(self.name, message)
 
     def abort(self) -> None:
         """End the macro that made this call, without a word."""

@@ -29,6 +29,7 @@ COMMANDS: tuple[Command | None, ...] = (
     Command("Score Against Truth", scoring.score_against_truth, ScoreSettings),
     None,
     Command("Next Nucleus to Review", reviewing.next_nucleus, NextNucleusSettings, shortcut="F6", asks=False),
+    Command("Redraw Nucleus", correcting.redraw_nucleus, shortcut="F5"),
     Command("Merge Nuclei", correcting.merge_nuclei, shortcut="F7"),
     Command("Split Nucleus", correcting.split_nucleus, SplitNucleusSettings, shortcut="F8", asks=False),
     Command("Delete Nuclei", correcting.delete_nuclei, shortcut="F9"),

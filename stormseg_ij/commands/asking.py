@@ -17,7 +17,14 @@ if TYPE_CHECKING:
     from stormseg_ij.bridge.desktop import Desktop
     from stormseg_ij.commands.previewing import Previewer
 
-_LABELS = {"nms": "NMS", "iou": "IoU", "rois": "ROIs", "colour": "Colour in the image"}
+_LABELS = {
+    "by": "Split",
+    "nuclei": "Measure",
+    "nms": "NMS",
+    "iou": "IoU",
+    "rois": "ROIs",
+    "colour": "Colour in the image",
+}
 _KINDS: dict[str, Kind] = {"NAME|FOLDER": "model", "FOLDER": "folder", "FILE": "file", "IMAGE": "choice"}
 _ACTIVE = "(active image)"
 _YES_NO = {"yes": "true", "no": "false"}
@@ -73,10 +80,10 @@ class Form:
 
     def _fields(self, values: Mapping[str, str], *, more: bool) -> list[Field]:
         fields = []
-        for option in dataclasses.fields(self.settings):
-            if not option.metadata or (option.metadata["rare"] and not more):
-                continue
-            fields.append(self._field(option, values[option.name]))
+        options = [option for option in dataclasses.fields(self.settings) if option.metadata]
+        for option in sorted(options, key=lambda option: bool(option.metadata["rare"])):  # these come last
+            if more or not option.metadata["rare"]:
+                fields.append(self._field(option, values[option.name]))
         return fields
 
     def _field(self, option: dataclasses.Field[Any], value: str) -> Field:

@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from stormseg_ij.changes import COLUMNS
 from stormseg_ij.commands.job import Job, plural
 from stormseg_ij.commands.nuclei import Nucleus
-from stormseg_ij.commands.segmenting import coloured
-from stormseg_ij.corrections import Corrected, filled, merged, smoothed, split_by_line, split_in_two
+from stormseg_ij.commands.segmenting import coloured, selected_area
+from stormseg_ij.corrections import Corrected, filled, merged, redrawn, smoothed, split_by_line, split_in_two
 from stormseg_ij.cuts import Division
 from stormseg_ij.errors import ImageError
 from stormseg_ij.imagej_settings import SmoothNucleiSettings, SplitNucleusSettings
+from stormseg_ij.review import shared_px
 from stormseg_ij.rois import roi_mask
 
 if TYPE_CHECKING:
@@ -63,6 +64,31 @@ def split_nucleus(job: Job) -> None:
         job.desk.clear_selection(job.imp)
     _apply(job, {nucleus.index: made.rois[0]}, added=made.rois[1:], made=made)
     job.say(f"{nucleus.roi.name} is {', '.join(roi.name for roi in made.rois)} now")
+
+
+def redraw_nucleus(job: Job) -> None:
+    """Give a nucleus the outline that is drawn: the one that the drawing overlaps most."""
+    imp, shape = job.imp, job.desk.shape(job.imp)
+    drawn = selected_area(job.desk, imp)
+    if drawn is None:
+        raise ImageError("no outline is drawn; draw one around the nucleus with the polygon or freehand tool")
+    plane, found = job.desk.shown_plane(imp), []
+    for nucleus in job.session.nuclei(imp):
+        if nucleus.in_overlay or job.desk.plane_of(imp, nucleus.roi) not in (0, plane):
+            continue
+        old, _ = roi_mask(nucleus.roi, shape)
+        common = 0 if old is None else shared_px(drawn, old)
+        if old is not None and common:
+            found.append((common / (drawn.area + old.area - common), -nucleus.index, nucleus))
+    if not found:
+        raise ImageError("the outline overlaps no nucleus; press t to add it as a new one")
+    iou, _, nucleus = max(found, key=lambda item: item[:2])
+    if iou == 1.0:
+        raise ImageError(f"the outline is that of {nucleus.roi.name} already; draw another one")
+    made = redrawn(nucleus.roi, drawn)
+    job.desk.clear_selection(imp)
+    _apply(job, {nucleus.index: made}, made=Corrected(()))
+    job.say(f"{nucleus.roi.name} is redrawn")
 
 
 def delete_nuclei(job: Job) -> None:

@@ -66,6 +66,7 @@ class Previewer:
     def close(self) -> None:
         """End the preview, and take its outlines away."""
         self.changed(None)
+        self._worker.submit(self._desk.leave_thread)
         self._worker.shutdown(wait=True)
 
     def _draw(self) -> None:

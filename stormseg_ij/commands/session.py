@@ -152,7 +152,7 @@ class Session:
         manager.append([encoded(roi) for roi in added], imp)
         manager.deselect()
         now = manager.rois()
-        after = [data for data in now if data not in there]
+        after = [now[i] for i in self._belonging(imp, now) if now[i] not in there]
         self._note(imp, now, command, by)
         known.steps.append(Step(command, tuple(before), tuple(after)))
         del known.steps[:-_MOST_UNDO]

@@ -77,7 +77,7 @@ class Workbench:
         self.session = Session(self.desk)
         self._unattended = unattended
         self._commands = {command.name: command for command in commands if command is not None}
-        self._busy, self._running = threading.Lock(), ""
+        self._busy, self._running, self._fault = threading.Lock(), "", ""
         self._model: Model | None = None
         self._model_asked: list[tuple[str, int]] = []
         names = ["-" if command is None else command.name for command in commands]
@@ -190,6 +190,11 @@ class Workbench:
             try:
                 if self.desk.running:
                     self.host.put_menu()
-                work()
+                    work()
+            except Exception:  # noqa: BLE001 (it would end the watch without a word; the next look may go well)
+                fault = traceback.format_exc()
+                if fault != self._fault:  # once, not every few seconds
+                    self._fault = fault
+                    self.desk.log(f"StormSeg could not look for changes:\n{fault}")
             finally:
                 self._busy.release()

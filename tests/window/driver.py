@@ -52,10 +52,11 @@ class Driver:
 
     def start(self, command):
         """Choose a command, and return its Java thread at once."""
-        executer = self.java("ij.Executer")(command, None)
-        thread = executer.getClass().getDeclaredField("thread")
-        thread.setAccessible(True)
-        return thread.get(executer)
+        return _thread_of(self.java("ij.Executer")(command, None))
+
+    def start_macro(self, text):
+        """Run a macro in a thread of its own, and return that at once."""
+        return _thread_of(self.java("ij.macro.MacroRunner")(text))
 
     def macro(self, text, *, answer=None):
         """Run a macro as Plugins > Macros > Run does."""
@@ -245,6 +246,13 @@ class Driver:
             where = (int(imp.getWidth()), int(imp.getHeight()), int(imp.getBitDepth()), str(imp.getCalibration()))
             images.append((str(imp.getTitle()), where, planes, drawn))
         return {"rois": self.rois(), "names": self.names(), "images": images, "texts": self.texts()}
+
+
+def _thread_of(runner):
+    """Return the Java thread that one of ImageJ's runners has made."""
+    field = runner.getClass().getDeclaredField("thread")
+    field.setAccessible(True)
+    return field.get(runner)
 
 
 def pixels(imp, plane=1):

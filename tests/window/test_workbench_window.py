@@ -68,20 +68,6 @@ def tissue(person, repository, tmp_path):
     return path
 
 
-def current_labels(person, bench):
-    """Return the pixels of the image that ROIs to Labels makes, and close it."""
-    person.choose("Plugins", "StormSeg", "ROIs to Labels")
-    imp = until(lambda: not bench.running and person.image("tissue_labels"), "the label image")
-    labels = bench.desk.ij.from_imageplus(imp).pixels.astype(np.int64)
-    imp.close()
-    return labels
-
-
-def left(bench, count):
-    """Wait until the ROI Manager holds so many nuclei and no command runs."""
-    until(lambda: not bench.running and bench.desk.manager.count() == count, f"{count} nuclei")
-
-
 def mask_of(person, name, shape):
     """Return the pixels of a ROI, as ImageJ fills it."""
     roi = person.manager.getRoi(person.row(name))
@@ -97,116 +83,153 @@ def rows_of(path):
         return [(row["nucleus"], row["change"], row["by"], row["command"]) for row in csv.DictReader(file)]
 
 
-def test_the_whole_story(person, ij, bench, tissue):
-    imp = person.image("tissue.tif")
+class Story:
+    """What a person does to the nuclei one after the other, and what the labels must be then.
+
+    Attributes
+    ----------
+    before, expected : ndarray, shape (Y, X)
+        Labels as segmented, and as they must be now.
+    rows : Counter
+        What the audit table must say.
+    """
+
+    def __init__(self, person, bench, path):
+        self.person, self.bench, self.path = person, bench, path
+        self.imp = person.image(path.name)
+        self.before = segment(read_image(path), SegmentSettings(), ij=bench.desk.ij).labels
+        self.expected, self.count = self.before.astype(np.int64), int(self.before.max())
+        self.model, self.rows = Nuclei(self.before), Counter()
+
+    def note(self, command, **changes):
+        """Add rows to what the audit table must say: the command, and the labels by kind of change."""
+        self.rows.update((roi_name(label), change, "hand", command) for change, label in changes.items())
+
+    def left(self, lost):
+        """Wait until so many nuclei less are in the ROI Manager, and no command runs."""
+        manager = self.bench.desk.manager
+        until(lambda: not self.bench.running and manager.count() == self.count - lost, f"{lost} nuclei less")
+
+    def check(self):
+        """Compare what ROIs to Labels makes with what must be."""
+        np.testing.assert_array_equal(self.labels(), self.expected)
+
+    def labels(self):
+        """Return the pixels of the image that ROIs to Labels makes, and close it."""
+        self.person.choose("Plugins", "StormSeg", "ROIs to Labels")
+        imp = until(lambda: not self.bench.running and self.person.image("tissue_labels"), "the label image")
+        labels = self.bench.desk.ij.from_imageplus(imp).pixels.astype(np.int64)
+        imp.close()
+        return labels
+
+    def delete(self, by_button, by_command):
+        """Use the ROI Manager's own Delete, and ours."""
+        self.person.select(roi_name(by_button))
+        self.person.button("ROI Manager", "Delete")
+        self.left(1)
+        self.person.select(roi_name(by_command))
+        self.person.choose("Plugins", "StormSeg", "Delete Nuclei")
+        self.left(2)
+        self.expected[np.isin(self.before, [by_button, by_command])] = 0
+        self.note("ROI Manager", deleted=by_button)
+        self.note("Delete Nuclei", deleted=by_command)
+
+    def redraw(self, label):
+        """Add to an outline with Shift held, as a new one would lose its row, and use the ROI Manager's own Update."""
+        before, radius = self.before, np.mean(self.model.ring_px(label))
+        self.person.select(roi_name(label))
+        self.person.tool("FREEROI")
+        with self.person.holding("SHIFT"):
+            self.person.draw(self.imp, circle(self.model.middle(label), radius))
+        until(lambda: self.imp.getRoi().getStatistics().pixelCount > 0.9 * np.pi * radius**2, "the larger selection")
+        self.person.button("ROI Manager", "Update")
+        until(lambda: mask_of(self.person, roi_name(label), before.shape).sum() > (before == label).sum(), "the update")
+        drawn = mask_of(self.person, roi_name(label), before.shape)
+        assert drawn.sum() == pytest.approx(np.pi * radius**2, rel=0.05)
+        assert not ((before > 0) & (before != label))[drawn].any()
+        self.expected[before == label] = 0
+        self.expected[drawn] = label
+        self.check()
+        self.note("ROI Manager", redrawn=label)
+
+    def merge(self, pair):
+        """Select two with Ctrl and make them one: the larger one's name stays."""
+        self.person.select(*(roi_name(label) for label in pair))
+        self.person.focus(self.imp.getWindow())
+        self.person.press("F7")
+        self.left(3)
+        kept, gone = sorted(pair, key=lambda label: -(self.before == label).sum())
+        self.expected[self.before == gone] = kept
+        self.check()
+        self.note("Merge Nuclei", redrawn=kept, deleted=gone)
+
+    def split(self, label):
+        """Draw a line across, F8; F10 takes that back; once more."""
+        (x, y), reach = self.model.middle(label), int(np.mean(self.model.ring_px(label)))
+        self.person.tool("LINE")
+        for again in (False, True):
+            number = self.count + 1 + again  # no number is given twice
+            self.person.draw(self.imp, [(x - reach, y), (x, y), (x + reach, y)])
+            self.person.focus(self.imp.getWindow())
+            self.person.press("F8")
+            self.left(2)
+            self.note("Split Nucleus", redrawn=label, added=number)
+            if not again:
+                self.person.press("F10")
+                self.left(3)
+                self.check()
+                self.note("Undo Split Nucleus", redrawn=label, deleted=number)
+        labels = self.labels()
+        pieces = [labels == label, labels == number]
+        np.testing.assert_array_equal(pieces[0] | pieces[1], self.before == label)
+        upper, lower = sorted((np.nonzero(piece)[0] for piece in pieces), key=np.mean)
+        assert upper.max() <= y <= lower.min() + 1
+        self.expected[pieces[1]] = number
+        np.testing.assert_array_equal(labels, self.expected)
+
+    def saved(self):
+        """Tell whether the audit table says all of it, and nothing else."""
+        return Counter(rows_of(self.path.with_name("tissue.tif_nuclei_changes.csv"))) == self.rows
+
+
+def test_the_whole_story(person, bench, tissue):
     person.choose("Plugins", "StormSeg", "Segment Nuclei")
     person.answer("Segment Nuclei", "OK")
     until(lambda: bench.desk.manager.count() and not bench.running, "nuclei", seconds=FIRST_SECONDS)
     person.put_at(person.manager, 760, 300)
+    story = Story(person, bench, tissue)
+    names = [roi_name(label) for label in range(1, story.count + 1)]
+    assert [str(person.manager.getName(i)) for i in range(person.manager.getCount())] == names
+    story.check()
+    story.rows.update((name, "added", "model stardist-storm", "Segment Nuclei") for name in names)
 
-    before = segment(read_image(tissue), SegmentSettings(), ij=ij).labels
-    count = int(before.max())
-    model = Nuclei(before)
-    assert [str(person.manager.getName(i)) for i in range(person.manager.getCount())] == [
-        roi_name(label) for label in range(1, count + 1)
-    ]
-    np.testing.assert_array_equal(current_labels(person, bench), before)
-
-    pair = model.touching()
-    redrawn, split, deleted, deleted_by_us = [label for label in model.apart() if label not in pair][:4]
-    expected = before.astype(np.int64)
-
-    # The ROI Manager's own Delete, and ours.
-    person.select(roi_name(deleted))
-    person.button("ROI Manager", "Delete")
-    left(bench, count - 1)
-    person.select(roi_name(deleted_by_us))
-    person.choose("Plugins", "StormSeg", "Delete Nuclei")
-    left(bench, count - 2)
-    expected[np.isin(before, [deleted, deleted_by_us])] = 0
-
-    # Another outline, by the ROI Manager's own Update: with Shift held, what is drawn is added to the selection.
-    person.select(roi_name(redrawn))
-    person.tool("FREEROI")
-    radius = np.mean(model.ring_px(redrawn))
-    with person.holding("SHIFT"):
-        person.draw(imp, circle(model.middle(redrawn), radius))
-    person.button("ROI Manager", "Update")
-    drawn = mask_of(person, roi_name(redrawn), before.shape)
-    assert drawn.sum() == pytest.approx(np.pi * radius**2, rel=0.05)
-    assert not ((before > 0) & (before != redrawn))[drawn].any()
-    expected[before == redrawn] = 0
-    expected[drawn] = redrawn
-    np.testing.assert_array_equal(current_labels(person, bench), expected)
-
-    # Two become one: the larger one's name stays.
-    person.select(*(roi_name(label) for label in pair))
-    person.focus(imp.getWindow())
-    person.press("F7")
-    left(bench, count - 3)
-    kept, gone = sorted(pair, key=lambda label: -(before == label).sum())
-    expected[before == gone] = kept
-    np.testing.assert_array_equal(current_labels(person, bench), expected)
-
-    # One becomes two along a line; F10 takes that back; once more.
-    x, y = model.middle(split)
-    reach = int(np.mean(model.ring_px(split)))
-    person.tool("LINE")
-    for again in (False, True):
-        person.draw(imp, [(x - reach, y), (x, y), (x + reach, y)])
-        person.focus(imp.getWindow())
-        person.press("F8")
-        left(bench, count - 2)
-        if not again:
-            person.press("F10")
-            left(bench, count - 3)
-            np.testing.assert_array_equal(current_labels(person, bench), expected)
-    labels = current_labels(person, bench)
-    new = set(np.unique(labels)) - set(np.unique(before))
-    assert len(new) == 1
-    number = int(new.pop())
-    assert number == count + 2  # no number is given twice
-    pieces = [labels == split, labels == number]
-    np.testing.assert_array_equal(pieces[0] | pieces[1], before == split)
-    upper, lower = sorted((np.nonzero(piece)[0] for piece in pieces), key=np.mean)
-    assert upper.max() <= y <= lower.min() + 1
-    expected[pieces[1]] = number
-    np.testing.assert_array_equal(labels, expected)
+    pair = story.model.touching()
+    redrawn, split, *deleted = [label for label in story.model.apart() if label not in pair][:4]
+    story.delete(*deleted)
+    story.redraw(redrawn)
+    story.merge(pair)
+    story.split(split)
 
     # The table has a row for each, with its area.
     person.choose("Plugins", "StormSeg", "Measure Nuclei")
     results = person.java("ij.measure.ResultsTable").getResultsTable
-    until(lambda: int(results().size()) == count - 2, "a row for each nucleus")
-    areas = {str(results().getStringValue("ROI", row)): results().getValue("Area", row) for row in range(count - 2)}
-    assert areas == pytest.approx({roi_name(label): (expected == label).sum() * 0.16**2
-                                   for label in np.unique(expected[expected > 0])}, rel=1e-6)  # fmt: skip
+    until(lambda: not bench.running and int(results().size()) == story.count - 2, "a row for each nucleus")
+    rows = range(story.count - 2)
+    areas = {str(results().getStringValue("ROI", row)): results().getValue("Area", row) for row in rows}
+    labels, counts = np.unique(story.expected[story.expected > 0], return_counts=True)
+    wanted = {roi_name(label): count * 0.16**2 for label, count in zip(labels, counts, strict=True)}
+    assert areas == pytest.approx(wanted, rel=1e-6)
 
     # What is saved without a word is enough to begin again.
-    bench.session.flush()
-    person.focus(imp.getWindow())
+    until(story.saved, "the audit table says it all")
+    person.focus(story.imp.getWindow())
     person.press("CONTROL", "W")
     until(lambda: person.image("tissue.tif") is None, "the image closes")
     person.close_manager()
     person.open(tissue)
     person.choose("Plugins", "StormSeg", "Restore Nuclei")
-    left(bench, count - 2)
-    np.testing.assert_array_equal(current_labels(person, bench), expected)
-
+    story.left(2)
+    story.check()
     bench.session.flush()
-    hand = "hand"
-    wanted = Counter((roi_name(i), "added", "model stardist-storm", "Segment Nuclei") for i in range(1, count + 1))
-    wanted.update([
-        (roi_name(deleted), "deleted", hand, "ROI Manager"),
-        (roi_name(deleted_by_us), "deleted", hand, "Delete Nuclei"),
-        (roi_name(redrawn), "redrawn", hand, "ROI Manager"),
-        (roi_name(kept), "redrawn", hand, "Merge Nuclei"),
-        (roi_name(gone), "deleted", hand, "Merge Nuclei"),
-        (roi_name(split), "redrawn", hand, "Split Nucleus"),
-        (roi_name(count + 1), "added", hand, "Split Nucleus"),
-        (roi_name(split), "redrawn", hand, "Undo Split Nucleus"),
-        (roi_name(count + 1), "deleted", hand, "Undo Split Nucleus"),
-        (roi_name(split), "redrawn", hand, "Split Nucleus"),
-        (roi_name(number), "added", hand, "Split Nucleus"),
-    ])  # fmt: skip
-    assert Counter(rows_of(tissue.with_name("tissue.tif_nuclei_changes.csv"))) == wanted
+    assert story.saved()
     assert person.ij.getLog() is None
