@@ -2,7 +2,7 @@
 # make demo      segments the shipped simulated image into demo_out/
 # make test      style, types, tests, and the tests that need ImageJ's window or a browser
 # make weights   trains a sister of the shipped model in training/ (hours on 2 cores; go on after a stop with RESUME=--resume)
-# make picture   makes the README's picture anew
+# make picture   makes the README's pictures anew
 # make clean     removes what demo and test made
 #
 # Another Python than python3: make install PYTHON=python3.12
@@ -73,9 +73,9 @@ weights: install
 	$(BIN)/stormseg train -o training/stardist-storm --simulate 16 $(if $(SHAPES),--shapes "$(SHAPES)") --epochs 270 \
 	  --steps 100 --batch 4 --learning-rate 3e-4 --cosine --diameter 30 --blur 1 --gamma 0.5 --largest-scale 2 --seed 2 $(RESUME)
 
-# The README's picture: the real ImageJ on a display of its own.
+# The README's pictures: the real ImageJ on a display of its own.
 picture: install
-	xvfb-run -a -s "-screen 0 1280x810x24" $(BIN)/python docs/roi_manager.py docs/roi_manager.png
+	xvfb-run -a -s "-screen 0 1280x810x24" $(BIN)/python docs/gallery.py docs
 
 clean:
 	rm -rf demo_out build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

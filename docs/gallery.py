@@ -57,7 +57,7 @@ class Gallery:
     def press(self, dialog: Any, label: str) -> None:  # noqa: ANN401 (as above)
         """Press a button of a dialog."""
         [button] = [b for b in dialog.getButtons() if b is not None and str(b.getLabel()).strip() == label]
-        dialog.actionPerformed(jimport("java.awt.event.ActionEvent")(button, 1001, label))
+        button.dispatchEvent(jimport("java.awt.event.ActionEvent")(button, 1001, label))
         jimport("ij.IJ").setKeyUp(-1)
         until(lambda: not dialog.isShowing())
 

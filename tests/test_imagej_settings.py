@@ -13,10 +13,10 @@ BY_NAME = {command.name: command for command in COMMANDS if command is not None}
 
 KEYS = {
     "Preprocess STORM Image": "size blur equalize",
-    "Segment Nuclei": "model size blur equalize probability nms min_area_fraction refine overlap_rules route tile overlap "
-    "seed plane rois label_image planes",
+    "Segment Nuclei": "model size blur equalize probability nms min_area_fraction refine overlap_rules route tile "
+    "overlap seed plane rois label_image planes",
     "Measure Nuclei": "nuclei",
-    "Score Against Truth": "iou truth colour",
+    "Score Against Truth": "truth iou colour",
     "Next Nucleus to Review": "zoom start_over",
     "Split Nucleus": "by",
     "Smooth Nuclei": "sigma",

@@ -32,6 +32,11 @@ def select_holed(driver, imp):
     driver.select(len(driver.names()) - 1)
 
 
+def redraw_one(driver, imp):
+    driver.select(2)
+    driver.macro("makeRectangle(40, 30, 25, 20);")
+
+
 def delete_one(driver, imp):
     driver.select(1)
     driver.macro('run("Delete Nuclei");')
@@ -49,6 +54,7 @@ def only_labels(driver, imp):
 
 
 PREPARED = {
+    "Redraw Nucleus": redraw_one,
     "Merge Nuclei": select_two, "Split Nucleus": select_one, "Delete Nuclei": select_one,
     "Fill Holes in Nuclei": select_holed, "Smooth Nuclei": select_two, "Undo Correction": delete_one,
     "Labels to ROIs": only_labels, "Restore Nuclei": lose_all, "Show Corrections": delete_one,
@@ -90,8 +96,8 @@ def test_the_recorded_line_does_the_same_again(driver, scene, tmp_path, command)
 
     def fill_in(dialog):
         if command.name == "Score Against Truth":
-            dialog.getStringFields().firstElement().setText("0.5")
-            dialog.getStringFields().lastElement().setText(truth)
+            dialog.getStringFields().firstElement().setText(truth)
+            dialog.getStringFields().lastElement().setText("0.5")
 
     line, done = recorded_once(driver, scene, command, mode="Macro", answer=fill_in)
     name, options = re.fullmatch(r'run\("([^"]*)"(?:, "(.*)")?\);', line).groups()

@@ -34,7 +34,7 @@ def one_line(outcome):
 
 def users_roi(left, name, *, size=9):
     """A ROI that a person drew, without our properties."""
-    corners = np.array([[0, 0], [size, 0], [size, size + 3], [0, size + 3]]) + [left, 5]
+    corners = np.array([[0, 0], [size, 0], [size, size + 3], [0, size + 3]]) + np.array([left, 5])
     roi = ImagejRoi.frompoints(corners)
     roi.name = name
     return roi
