@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from stormseg_ij.candidates import Instance
-from stormseg_ij.pairs import box_pairs
-from stormseg_ij.review import boxes, shared_px
+from stormseg_ij.pairs import box_pairs, boxes, shared_px
 from stormseg_ij.rois import POSITION, roi_mask
 
 if TYPE_CHECKING:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from stormseg_ij.candidates import Instance
 
 _PAIRS_AT_ONCE = 1 << 22
 
@@ -46,3 +49,25 @@ def box_pairs(boxes: NDArray[Any]) -> NDArray[np.int64]:
         begin = end
     pairs = np.sort(np.concatenate(found), axis=1)
     return pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
+
+
+def boxes(instances: Sequence[Instance]) -> NDArray[np.int64]:
+    """Return first row and column, last row and column of each, shape (N, 4), as `pairs.box_pairs` takes them."""
+    corners = [(one.top, one.left, *one.mask.shape) for one in instances]
+    found = np.array(corners, np.int64).reshape(-1, 4)
+    found[:, 2:] += found[:, :2] - 1
+    return found
+
+
+def shared_px(one: Instance, two: Instance) -> int:
+    """Count the pixels that two nuclei share.
+
+    >>> shared_px(Instance(0, 0, np.ones((2, 3), bool), 1.0), Instance(1, 2, np.ones((2, 2), bool), 1.0))
+    1
+    """
+    sides = []
+    for a, b in zip(one.box, two.box, strict=True):
+        low, high = max(a.start, b.start), max(min(a.stop, b.stop), a.start, b.start)
+        sides.append((slice(low - a.start, high - a.start), slice(low - b.start, high - b.start)))
+    (rows, other_rows), (columns, other_columns) = sides
+    return int(np.count_nonzero(one.mask[rows, columns] & two.mask[other_rows, other_columns]))

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stormseg_ij.candidates import Instance, Mask
-from stormseg_ij.pairs import box_pairs
+from stormseg_ij.pairs import box_pairs, boxes, shared_px
 from stormseg_ij.roi_properties import properties
 from stormseg_ij.rois import POSITION, roi_mask, roi_number
 
@@ -126,28 +126,6 @@ def doubts(rois: Sequence[ImagejRoi], shape: tuple[int, int]) -> list[Doubt]:
     _weigh_sizes(nuclei)
     _weigh_overlaps(nuclei, [tuple(getattr(rois[nucleus.index], name) for name in POSITION) for nucleus in nuclei])
     return lost + sorted((nucleus.doubt() for nucleus in nuclei), key=lambda doubt: -doubt.doubt)
-
-
-def boxes(instances: Sequence[Instance]) -> NDArray[np.int64]:
-    """Return first row and column, last row and column of each, shape (N, 4), as `pairs.box_pairs` takes them."""
-    corners = [(one.top, one.left, *one.mask.shape) for one in instances]
-    found = np.array(corners, np.int64).reshape(-1, 4)
-    found[:, 2:] += found[:, :2] - 1
-    return found
-
-
-def shared_px(one: Instance, two: Instance) -> int:
-    """Count the pixels that two nuclei share.
-
-    >>> shared_px(Instance(0, 0, np.ones((2, 3), bool), 1.0), Instance(1, 2, np.ones((2, 2), bool), 1.0))
-    1
-    """
-    sides = []
-    for a, b in zip(one.box, two.box, strict=True):
-        low, high = max(a.start, b.start), max(min(a.stop, b.stop), a.start, b.start)
-        sides.append((slice(low - a.start, high - a.start), slice(low - b.start, high - b.start)))
-    (rows, other_rows), (columns, other_columns) = sides
-    return int(np.count_nonzero(one.mask[rows, columns] & two.mask[other_rows, other_columns]))
 
 
 def _weigh_alone(nucleus: _Nucleus, shape: tuple[int, int], *, whole: bool) -> None:

@@ -11,7 +11,8 @@ from roifile import ROI_TYPE, ImagejRoi
 from scipy.spatial import ConvexHull
 
 from stormseg_ij.candidates import Instance
-from stormseg_ij.review import boxes, doubts, shared_px
+from stormseg_ij.pairs import boxes, shared_px
+from stormseg_ij.review import doubts
 from stormseg_ij.rois import labels_to_rois, mask_to_roi
 
 MASKS = hnp.arrays(bool, hnp.array_shapes(min_dims=2, max_dims=2, max_side=12))

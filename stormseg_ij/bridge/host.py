@@ -72,7 +72,8 @@ class Call:
         if recorder is None or (self.from_macro and not recorder.recordInMacros):
             return
         recorder.setCommand(self.name)
-        for key, value in options.items():
+        # A path with "size=" in it before that key would be taken for the key: it comes last.
+        for key, value in sorted(options.items(), key=lambda item: "=" in item[1]):
             recorder.recordOption(key, value.replace("\\", "\\\\").replace('"', '\\"'))
         recorder.saveCommand()
 

@@ -140,6 +140,7 @@ def _interpret(interpreter: Any, source: str, argument: str, watcher: Watcher) -
     finally:
         scyjava.jimport("ij.Macro").setOptions(None)
         scyjava.jimport("ij.WindowManager").setTempCurrentImage(None)
+        scyjava.jimport("java.lang.Thread").detach()  # this thread ends; Java would count it for ever
 
 
 def _wait(running: Future[None], watcher: Watcher) -> None:

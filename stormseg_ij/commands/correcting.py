@@ -17,7 +17,7 @@ from stormseg_ij.corrections import Corrected, filled, merged, redrawn, smoothed
 from stormseg_ij.cuts import Division
 from stormseg_ij.errors import ImageError
 from stormseg_ij.imagej_settings import SmoothNucleiSettings, SplitNucleusSettings
-from stormseg_ij.review import shared_px
+from stormseg_ij.pairs import shared_px
 from stormseg_ij.rois import roi_mask
 
 if TYPE_CHECKING:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,8 +13,10 @@ import numpy as np
 from stormseg_ij import pipeline
 from stormseg_ij.commands.asking import in_keys
 from stormseg_ij.commands.job import Bar, Job, plural
+from stormseg_ij.commands.nuclei import is_ours
 from stormseg_ij.image import Image, Labels, label_lut
 from stormseg_ij.imagej_settings import SegmentNucleiSettings
+from stormseg_ij.pairs import shared_px
 from stormseg_ij.preprocess import preprocess
 from stormseg_ij.roi_files import decoded
 from stormseg_ij.rois import iterate_rois, roi_mask, roi_number
@@ -36,7 +40,7 @@ def segment_nuclei(job: Job) -> None:
     settings, imp, start = job.settings_as(SegmentNucleiSettings), job.imp, time.perf_counter()
     planes = _planes(job.desk, imp, settings)
     model = job.load_model(settings.model)
-    area = selected_area(job.desk, imp)
+    area = _region(job)
     first = job.session.next_number(imp)
     found: list[ImagejRoi] = []
     shown: list[Labels] = []
@@ -51,7 +55,10 @@ def segment_nuclei(job: Job) -> None:
         shown += [labels] * settings.label_image
         job.notes += [note for note in result.notes if note not in job.notes]
     job.check()
-    job.notes += job.session.put(imp, found, settings.rois, command=job.call.name, by=f"model {model.name}")
+    job.notes += job.session.put(
+        imp, found, settings.rois, command=job.call.name, by=f"model {model.name}",
+        among=partial(_was_looked_at, job.desk, imp, planes, area),
+    )  # fmt: skip
     if settings.label_image:
         job.desk.show_labels(shown, f"{job.desk.name(imp)}_labels", imp)
     job.say(f"{plural(len(found), 'nucleus', 'nuclei')} in {time.perf_counter() - start:.1f} s")
@@ -75,6 +82,30 @@ def selected_area(desk: Desktop, imp: ImagePlus) -> Instance | None:
         return None
     instance, _ = roi_mask(decoded(selection[1]), desk.shape(imp))
     return None if instance is None or instance.area == int(np.prod(desk.shape(imp))) else instance
+
+
+def _region(job: Job) -> Instance | None:
+    """Return the selection to segment in; one that is a nucleus, as after a correction, is none."""
+    area, shape = selected_area(job.desk, job.imp), job.desk.shape(job.imp)
+    if area is None:
+        return None
+    for nucleus in job.session.nuclei(job.imp, selected=True):
+        instance, _ = roi_mask(nucleus.roi, shape)
+        same = instance is not None and instance.box == area.box and bool((instance.mask == area.mask).all())
+        if same and is_ours(nucleus.roi):
+            job.notes.append(f"the selection is {nucleus.roi.name}: the whole image was segmented")
+            return None
+    return area
+
+
+def _was_looked_at(desk: Desktop, imp: ImagePlus, planes: Sequence[int], area: Instance | None, roi: ImagejRoi) -> bool:
+    """Tell whether a nucleus lies on the segmented planes and, by most of its area, in the selection."""
+    if desk.plane_of(imp, roi) not in (0, *planes):
+        return False
+    instance, _ = roi_mask(roi, desk.shape(imp))
+    if area is None or instance is None:
+        return area is None
+    return shared_px(area, instance) > (1.0 - _MOST_OUTSIDE) * instance.area
 
 
 def _segment(

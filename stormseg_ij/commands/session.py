@@ -90,7 +90,16 @@ class Session:
         named = [roi_number(nucleus.roi.name) or 0 for nucleus in self.nuclei(imp)]
         return 1 + max([self._set(imp).highest, *named])
 
-    def put(self, imp: ImagePlus, rois: Sequence[ImagejRoi], where: str, *, command: str, by: str) -> tuple[str, ...]:
+    def put(
+        self,
+        imp: ImagePlus,
+        rois: Sequence[ImagejRoi],
+        where: str,
+        *,
+        command: str,
+        by: str,
+        among: Callable[[ImagejRoi], bool] = lambda _: True,
+    ) -> tuple[str, ...]:
         """Put nuclei where the settings of a command say.
 
         Parameters
@@ -102,6 +111,8 @@ class Session:
             stays; into the image's overlay, in place of ours there: these are not saved or audited.
         command, by : str
             For the audit table.
+        among : callable
+            Tells which of those that StormSeg put there are to be replaced.
 
         Returns
         -------
@@ -112,10 +123,9 @@ class Session:
             self._desk.put_overlay(imp, [encoded(roi) for roi in rois], OVERLAY)
             elsewhere = "there is no ROI Manager without a display: the nuclei are in the image's Overlay"
             return () if where == "overlay" else (elsewhere,)
-        old = [nucleus for nucleus in self.nuclei(imp) if is_ours(nucleus.roi)] if where == "replace" else []
-        self.change(
-            imp, command, removed=[nucleus.index for nucleus in old if not nucleus.in_overlay], added=rois, by=by
-        )
+        there = [nucleus for nucleus in self.nuclei(imp) if not nucleus.in_overlay] if where == "replace" else []
+        removed = [nucleus.index for nucleus in there if is_ours(nucleus.roi) and among(nucleus.roi)]
+        self.change(imp, command, removed=removed, added=rois, by=by)
         return ()
 
     def change(

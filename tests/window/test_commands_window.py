@@ -34,7 +34,7 @@ def select_holed(driver, imp):
 
 def redraw_one(driver, imp):
     driver.select(2)
-    driver.macro("makeRectangle(40, 30, 25, 20);")
+    driver.macro("getSelectionBounds(x, y, width, height); makeRectangle(x + 1, y + 2, width - 3, height - 3);")
 
 
 def delete_one(driver, imp):
