@@ -5,7 +5,8 @@
 // the end.
 //
 // Input:
-//   input      folder with images: .tif, .tiff, .png, .jpg, .gif, .bmp; other files and folders in it are left out
+//   input      folder with images: .tif, .tiff, .png, .jpg, .gif, .bmp; other files and folders in it are left out;
+//              two images whose names differ only in their ends, such as a.png and a.tif, are refused
 //   output     folder for the results; without it a folder "nuclei" in the input folder
 //   options    of Segment Nuclei in brackets, such as options=[model=stardist-storm size=512 blur=2 equalize=true]:
 //              size and blur in pixels; without them Segment Nuclei chooses for each image
@@ -39,6 +40,8 @@ if (!File.exists(one))
     exit("There is no segment_measure_save.ijm beside this macro: put both into one folder.");
 overwrite = ticked("overwrite");
 given = setting("options", "");
+files = getFileList(input);
+checkNames(files);
 
 wasBatch = is("Batch Mode");
 openedManager = false;
@@ -47,7 +50,6 @@ if (!wasBatch && getInfo("java.awt.headless") != "true" && !isOpen("ROI Manager"
     openedManager = true;
 }
 setBatchMode(true);
-files = getFileList(input);
 done = 0;
 kept = 0;
 failed = 0;
@@ -88,6 +90,30 @@ if (done + kept + failed == 0)
     exit("There is no image in " + input + ".");
 if (failed > 0)
     exit("" + failed + " of " + (done + kept + failed) + " images failed:" + faults);
+
+// Stop where two images have the same name but for its end: their results would have the same names. So they would
+// where only capital letters differ, as many disks make no difference there.
+function checkNames(files) {
+    if (files.length < 2)
+        return;
+    names = newArray(files.length);
+    for (f = 0; f < files.length; f++)
+        names[f] = toLowerCase(File.getNameWithoutExtension(files[f])) + "/" + files[f]; // no file has "/" in its name
+    Array.sort(names); // equal ones stand side by side
+    last = "";
+    lastFile = "";
+    for (f = 0; f < names.length; f++) {
+        end = indexOf(names[f], "/");
+        name = substring(names[f], 0, end);
+        file = substring(names[f], end + 1);
+        if (isImage(file)) {
+            if (lastFile != "" && name == last)
+                exit(lastFile + " and " + file + " would have results of the same names; rename one of them.");
+            last = name;
+            lastFile = file;
+        }
+    }
+}
 
 // Is it the name of an image file?
 function isImage(file) {

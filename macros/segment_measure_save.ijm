@@ -7,7 +7,8 @@
 //   output     folder for the results; without it the image's own folder
 //   options    of Segment Nuclei in brackets, such as options=[model=stardist-storm size=512 blur=2 probability=0.5]:
 //              size and blur in pixels, probability from 0 to 1; without them Segment Nuclei chooses
-//   overwrite  1 replaces results that exist, 0 stops at them
+//   overwrite  1 replaces results that exist, 0 stops at them; it never replaces those that may be of another image
+//              whose name differs only in its end, such as a.png beside a.tif
 //   quiet      1 returns what is wrong to the macro that runs this one, instead of stopping with a message
 // All may be left out.
 //
@@ -60,7 +61,7 @@ function segmentMeasureSave() {
     if (output == "")
         fault = "The image " + getTitle() + " is in no folder yet: save it first, or give output=[folder].";
     else
-        fault = existing(output + name);
+        fault = existing(output, name);
     if (fault == "")
         fault = work(image, output + name);
     if (path != "" && is("Batch Mode") && isOpen(image)) {
@@ -71,13 +72,45 @@ function segmentMeasureSave() {
 }
 
 // Return what is wrong where results exist that may not be replaced.
-function existing(stem) {
-    for (i = 0; i < ends.length; i++) {
-        path = stem + ends[i];
-        if (File.exists(path) && !overwrite)
-            return path + " exists; give overwrite=1 to replace it, or another output=[folder].";
+function existing(output, name) {
+    for (e = 0; e < ends.length; e++) {
+        path = output + name + ends[e];
+        if (File.exists(path)) {
+            twin = sameName(name);
+            if (twin != "")
+                return path + " may be of " + twin + ": the results of " + getTitle()
+                    + " would have the same names; rename one of the two images, or give another output=[folder].";
+            if (!overwrite)
+                return path + " exists; give overwrite=1 to replace it, or another output=[folder].";
+        }
     }
     return "";
+}
+
+// Return another image in the folder of the active one whose results would have the same names, "" where there is none.
+function sameName(name) {
+    beside = getDirectory("image");
+    if (beside == "")
+        return "";
+    own = getInfo("image.filename");
+    files = getFileList(beside);
+    for (f = 0; f < files.length; f++) {
+        if (isImage(files[f]) && files[f] != own) {
+            if (toLowerCase(File.getNameWithoutExtension(files[f])) == toLowerCase(name))
+                return files[f];
+        }
+    }
+    return "";
+}
+
+// Is it the name of an image file?
+function isImage(file) {
+    kinds = newArray(".tif", ".tiff", ".png", ".jpg", ".jpeg", ".gif", ".bmp");
+    for (i = 0; i < kinds.length; i++) {
+        if (endsWith(toLowerCase(file), kinds[i]))
+            return true;
+    }
+    return false;
 }
 
 // Delete old results, which the new ones need not have all names of.

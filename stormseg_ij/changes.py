@@ -125,7 +125,7 @@ class _Set:
 
     def __init__(self, rois: Sequence[ImagejRoi], shape: tuple[int, int]) -> None:
         self.rois = rois
-        self.geometry = [_geometry(roi) for roi in rois]
+        self.geometry = [geometry(roi) for roi in rois]
         self.position = [_position_of(roi) for roi in rois]
         self.rest = list(range(len(rois)))
         self._shape = shape
@@ -284,7 +284,7 @@ def position_text(roi: ImagejRoi) -> str:
     return " ".join(parts) or str(roi.position or "")
 
 
-def _geometry(roi: ImagejRoi) -> Hashable:
+def geometry(roi: ImagejRoi) -> Hashable:
     """Return what is equal for equal outlines."""
     coordinates = []
     for name, kind in _COORDINATES:

@@ -41,8 +41,9 @@ class LabelsToRoisSettings(Settings):
 
     rois: str = option("append", _PLACES_HELP, choices=_PLACES)
     image: str = option(
-        "", "title of the open image that the nuclei belong to; the label image itself without it", hint="IMAGE"
-    )
+        "", "title of the open image that the nuclei belong to; the label image itself without it", hint="IMAGE",
+        remembered=False,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,8 @@ class ScoreSettings(Settings):
     """Score Against Truth."""
 
     truth: str = option(
-        "", "label image or ROI zip with the true nuclei, or the title of an open label image", hint="FILE"
-    )
+        "", "label image or ROI zip with the true nuclei, or the title of an open label image", hint="FILE",
+        remembered=False,
+    )  # fmt: skip
     iou: float = iou_option()
     colour: bool = option(True, "outline missed nuclei (magenta) and false ones (orange) in the image")

@@ -84,14 +84,21 @@ def written(settings: Settings) -> dict[str, str]:
     return {field.name: text_of(getattr(settings, field.name)) for field in dataclasses.fields(settings)}
 
 
-def options_of(settings: Settings) -> str:
-    """Write settings as a macro's options, all keys in full.
+def written_quoted(settings: Settings) -> dict[str, str]:
+    """Return every value by key as it stands behind ``key=`` in a macro's options, in brackets where it needs them.
 
-    >>> from stormseg_ij.settings import EvaluateSettings
-    >>> options_of(EvaluateSettings(iou=0.5))
-    'iou=0.5'
+    Raises
+    ------
+    SettingsError
+        As `quoted`.
+
+    Examples
+    --------
+    >>> from stormseg_ij.imagej_settings import ScoreSettings
+    >>> written_quoted(ScoreSettings(truth="my cells.zip"))
+    {'truth': '[my cells.zip]', 'iou': '0.7', 'colour': 'true'}
     """
-    return " ".join(f"{key}={quoted(value)}" for key, value in written(settings).items())
+    return {key: quoted(value) for key, value in written(settings).items()}
 
 
 def text_of(value: Any) -> str:  # noqa: ANN401 (a value of any option)

@@ -31,6 +31,7 @@ def option(  # noqa: PLR0913 (the attributes of one option; all but two are keyw
     words: tuple[str, ...] = (),
     hint: str = "",
     rare: bool = False,
+    remembered: bool = True,
 ) -> Any:  # noqa: ANN401 (dataclasses.field, which is typed as its default)
     """Declare one option of a settings class.
 
@@ -50,10 +51,13 @@ def option(  # noqa: PLR0913 (the attributes of one option; all but two are keyw
         Placeholder in ``--help``; the dialog offers to browse for ``FILE``, ``FOLDER`` and ``NAME|FOLDER``.
     rare : bool
         The dialog shows it only when asked for more.
+    remembered : bool
+        The dialog begins with the value of the last time; False for what belongs to one image only.
     """
     metadata = {
         "help": help, "minimum": minimum, "maximum": maximum, "above": above,
         "choices": choices, "words": words, "hint": hint, "rare": rare,
+        "remembered": remembered,
     }  # fmt: skip
     return field(default=default, metadata=metadata)
 
@@ -278,7 +282,7 @@ class SegmentSettings(Settings):
         minimum=0, maximum=1024, rare=True,
     )  # fmt: skip
     seed: int = option(0, "the same seed gives the same nuclei where the paper's rules draw lots", minimum=0, rare=True)
-    plane: int | None = option(None, "plane of a stack, counted from 1", minimum=1, rare=True)
+    plane: int | None = option(None, "plane of a stack, counted from 1", minimum=1, rare=True, remembered=False)
 
     def __post_init__(self) -> None:
         """Check also that tiles are wider than their overlap, and that what goes in one go is small enough."""

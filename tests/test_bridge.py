@@ -8,8 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from roifile import ImagejRoi
+
 from stormseg_ij import bridge
+from stormseg_ij.bridge.desktop import Desktop
 from stormseg_ij.bridge.starting import check_pixels
+from stormseg_ij.commands.asking import in_keys
 from stormseg_ij.errors import BridgeError
 from stormseg_ij.image import Calibration, Image, rgb_to_gray
 from stormseg_ij.installation import IMAGEJ_VERSION
@@ -290,7 +294,34 @@ except bridge.BridgeError as error:
 """
     done = run_python(code)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.strip().endswith("Java's memory is too small; give more with --heap-mb (heap_mb=)")
+    more = "start stormseg with more: --heap-mb N (in Python heap_mb=N)"
+    assert done.stdout.strip().endswith(f"Java's memory is too small; {more}")
+    assert in_keys(done.stdout) == done.stdout  # no command in ImageJ has this as a key
+
+
+def test_rois_go_into_the_overlay_and_leave_what_is_hidden_hidden(ij):
+    desk, imp = Desktop(ij), ij.to_imageplus(Image(np.zeros((20, 30), np.uint8), "x"))
+    square = ImagejRoi.frompoints(np.array([[2, 3], [9, 3], [9, 12], [2, 12]])).tobytes()
+    desk.put_overlay(imp, [], "ours")
+    assert imp.getOverlay() is None
+    desk.put_overlay(imp, [square], "theirs")
+    for hidden in (True, False):
+        imp.setHideOverlay(hidden)
+        for rois, tag, count in (
+            ([], "ours", 1),
+            ([square, square], "ours", 3),
+            ([square], "ours", 2),
+            ([], "ours", 1),
+        ):
+            desk.put_overlay(imp, rois, tag)
+            assert (imp.getOverlay().size(), bool(imp.getHideOverlay())) == (count, hidden)
+            assert (len(desk.overlay(imp, "theirs")), len(desk.overlay(imp, tag))) == (1, count - 1)
+    imp.setHideOverlay(True)
+    desk.put_overlay(imp, [], "theirs")
+    assert imp.getOverlay() is None
+    imp.setHideOverlay(True)  # of an overlay that is gone
+    desk.put_overlay(imp, [square], "ours")
+    assert not imp.getHideOverlay()
 
 
 def test_java_that_others_started_is_refused(run_python):

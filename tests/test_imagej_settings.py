@@ -37,6 +37,13 @@ def test_every_option_has_a_sentence(name):
         assert option.metadata["help"].strip()
 
 
+def test_what_belongs_to_one_image_is_not_remembered():
+    options = {option.name: option for command in BY_NAME.values() for option in dataclasses.fields(command.settings)}
+    assert {name for name, option in options.items() if not option.metadata["remembered"]} == {
+        "plane", "truth", "image",
+    }  # fmt: skip
+
+
 def test_what_imagej_shares_with_the_command_line_has_the_same_defaults():
     for ours, shared in ((SegmentNucleiSettings, SegmentSettings), (ScoreSettings, EvaluateSettings)):
         made = ours().as_dict()

@@ -11,7 +11,7 @@ from stormseg_ij import imagej_settings
 from stormseg_ij import settings as settings_module
 from stormseg_ij.errors import SettingsError
 from stormseg_ij.imagej_settings import ScoreSettings, SegmentNucleiSettings
-from stormseg_ij.macro_options import options_of, parse, quoted, settings_from, text_of, written
+from stormseg_ij.macro_options import parse, quoted, settings_from, text_of, written, written_quoted
 from stormseg_ij.settings import PreprocessSettings, Settings
 
 ALL = sorted(
@@ -42,6 +42,11 @@ def can_be_written(value: str) -> bool:
         if depth < 0:
             return False
     return depth == 0
+
+
+def options_of(settings: Settings) -> str:
+    """Return the options as they stand in a macro."""
+    return " ".join(f"{key}={value}" for key, value in written_quoted(settings).items())
 
 
 def values_of(option: dataclasses.Field, hint: object) -> st.SearchStrategy:
@@ -189,5 +194,6 @@ def test_numbers_are_written_short_and_in_full():
 
 
 def test_a_file_that_no_macro_can_name_is_refused_where_it_would_be_written():
-    with pytest.raises(SettingsError, match="rename the file"):
-        options_of(ScoreSettings(truth="a ]b[.zip"))
+    for name in ("a ]b[.zip", "[x.tif", "'[x.tif"):
+        with pytest.raises(SettingsError, match="rename the file"):
+            written_quoted(ScoreSettings(truth=name))

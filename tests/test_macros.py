@@ -5,6 +5,7 @@ import json
 import shutil
 from pathlib import Path
 
+import imageio.v3 as imageio
 import numpy as np
 import pytest
 import tifffile
@@ -283,6 +284,32 @@ def test_a_folder_is_segmented_measured_and_scored(stormseg, simulated, tmp_path
     assert [row["Image"] for row in table] == [f"{stem}_labels.tif" for stem in stems]
     assert all(float(row["F1"]) > 0.3 for row in table)
     assert "scores.csv exists; give overwrite=1" in stormseg("score_folder.ijm", argument).stderr
+
+
+@pytest.mark.parametrize("other", ["a.png", "A.tiff"])
+def test_two_images_never_share_the_names_of_their_results(stormseg, tmp_path, other):
+    inputs, output = tmp_path / "in", tmp_path / "out"
+    inputs.mkdir()
+    for name in ("a.tif", "b.tif", other):
+        imageio.imwrite(inputs / name, np.zeros((90, 80), np.uint8))
+    (inputs / "a.txt").write_text("no image", encoding="utf-8")
+    folder = stormseg("batch_folder.ijm", f"input=[{inputs}] output=[{output}]")
+    assert folder.returncode == 1
+    assert " would have results of the same names; rename one of them" in folder.stderr
+    assert "a.tif" in folder.stderr
+    assert other in folder.stderr
+    assert "results (" not in folder.stdout
+    assert list(output.iterdir()) == []
+
+    if other == "a.png":
+        argument = f"image=[{{}}] output=[{output}] overwrite=1"
+        assert stormseg("segment_measure_save.ijm", argument.format(inputs / "a.tif")).returncode == 0
+        written = {path: path.read_bytes() for path in output.iterdir()}
+        assert [path.name for path in written] == ["a_labels.tif"]
+        second = stormseg("segment_measure_save.ijm", argument.format(inputs / "a.png"))
+        assert second.returncode == 1
+        assert "a_labels.tif may be of a.tif: the results of a.png would have the same names" in second.stderr
+        assert {path: path.read_bytes() for path in output.iterdir()} == written
 
 
 @pytest.mark.parametrize("number", range(len(WRONG)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
@@ -86,14 +87,25 @@ class Desktop:
         return str(imp.getTitle())
 
     def name(self, imp: ImagePlus) -> str:
-        """Return the image's title without the suffix of a file, as results and ROIs name it."""
-        path = PurePath(str(imp.getTitle()))
+        """Return the image's name without the suffix of a file, as results and ROIs name it."""
+        path = PurePath(self.file(imp)[1])
         return path.stem if path.suffix.lower() in SUFFIXES else path.name
 
+    def file(self, imp: ImagePlus) -> tuple[str | None, str]:
+        """Return folder and name of the image's file; None and the title where the image is not that of a file.
+
+        ImageJ titles the second image of one name ``cells-1.tif``; its file is ``cells.tif``.
+        """
+        info, title = imp.getOriginalFileInfo(), str(imp.getTitle())
+        if info is None or not info.directory or not info.fileName:
+            return None, title
+        name = PurePath(str(info.fileName))
+        again = re.fullmatch(rf"{re.escape(name.stem)}-\d+{re.escape(name.suffix)}", title)
+        return (str(info.directory), name.name) if again or title == name.name else (None, title)
+
     def directory(self, imp: ImagePlus) -> str | None:
-        """Return the folder of the image's file; None for an image that was never saved."""
-        info = imp.getOriginalFileInfo()
-        return str(info.directory) if info is not None and info.directory else None
+        """Return the folder of the image's file; None where the image is not that of a file."""
+        return self.file(imp)[0]
 
     def shape(self, imp: ImagePlus) -> tuple[int, int]:
         """(Y, X) in pixels."""
@@ -207,6 +219,8 @@ class Desktop:
     def put_overlay(self, imp: ImagePlus, rois: Iterable[bytes], tag: str, *, origin: tuple[int, int] = (0, 0)) -> None:
         """Put ROIs into the image's overlay, in place of those put there before under this tag.
 
+        An overlay that the person has hidden stays hidden; where nothing is added or removed, nothing is touched.
+
         Parameters
         ----------
         imp : ImagePlus
@@ -216,17 +230,23 @@ class Desktop:
             x and y in the image of the place that the ROIs call (0, 0).
         """
         with java_errors("draw into the image"):
-            overlay = imp.getOverlay() or self._jimport("ij.gui.Overlay")()
-            for i in reversed(range(int(overlay.size()))):
-                if str(overlay.get(i).getProperty(_TAG)) == tag:
-                    overlay.remove(i)
-            for data in rois:
-                roi = self.manager.decoded(data)
+            before = imp.getOverlay()
+            overlay = before or self._jimport("ij.gui.Overlay")()
+            old = [i for i in range(int(overlay.size())) if str(overlay.get(i).getProperty(_TAG)) == tag]
+            new = [self.manager.decoded(data) for data in rois]
+            if not old and not new:
+                return
+            for i in reversed(old):
+                overlay.remove(i)
+            for roi in new:
                 roi.setProperty(_TAG, tag)
                 if origin != (0, 0):
                     roi.translate(*origin)
                 overlay.add(roi)
-            imp.setOverlay(overlay if int(overlay.size()) else None)
+            hidden = before is not None and bool(imp.getHideOverlay())
+            imp.setOverlay(overlay if int(overlay.size()) else None)  # shows it
+            if hidden:
+                imp.setHideOverlay(True)
 
     def overlay(self, imp: ImagePlus, tag: str) -> list[bytes]:
         """Return the ROIs that `put_overlay` put into the image under this tag."""
@@ -270,8 +290,20 @@ class Desktop:
 
     def when_closing(self, tell: Callable[[ImagePlus], None]) -> Callable[[], None]:
         """Call a function with each image that is closed, from now on; return what ends that."""
+        return self._listen(imageClosed=tell)
+
+    def when_opened(self, tell: Callable[[ImagePlus], None]) -> Callable[[], None]:
+        """Call a function with each image that gets a window, from now on; return what ends that.
+
+        It is called in the thread that paints windows: it must be short.
+        """
+        return self._listen(imageOpened=tell)
+
+    def _listen(self, **tell: Callable[[ImagePlus], None]) -> Callable[[], None]:
+        """Add a listener to ImageJ's images; return what takes it away."""
         images = self._jimport("ij.ImagePlus")
-        listener = proxy("ij.ImageListener", imageClosed=tell, imageOpened=lambda _: None, imageUpdated=lambda _: None)
+        deaf = dict.fromkeys(("imageOpened", "imageClosed", "imageUpdated"), lambda _: None)
+        listener = proxy("ij.ImageListener", **(deaf | tell))
         images.addImageListener(listener)
         return lambda: images.removeImageListener(listener)
 

@@ -16,6 +16,7 @@ T = TypeVar("T")
 MENU = "StormSeg"
 """The submenu of Plugins."""
 
+_CLOSING = ("Close", "Close All", "Quit")
 _WAIT_MS = 50
 _CLASS = "stormseg_ij"
 """What ImageJ's table of commands holds for ours; it never loads it, since the listener takes them over."""
@@ -50,6 +51,8 @@ class Call:
         ImageJ calls its listeners one at a time, and this thread is in one: while it waits, it lets the others in. Work
         in this thread would keep them waiting, and with them the thread that paints, for which the work may wait.
         """
+        if self._host.jimport("java.awt.EventQueue").isDispatchThread():
+            return work()  # a plugin called it in the thread that paints: the work needs that thread itself
         windows = self._host.jimport("ij.WindowManager")
 
         def there() -> tuple[T, ImagePlus | None]:
@@ -66,15 +69,28 @@ class Call:
             windows.setTempCurrentImage(shown)
         return result
 
-    def record(self, options: Mapping[str, str]) -> None:
-        """Write the command with these options into the recorder's window, if it is open."""
+    @property
+    def is_recorded(self) -> bool:
+        """Tell whether the recorder is open and writes down this call."""
         recorder = self._host.recorder
-        if recorder is None or (self.from_macro and not recorder.recordInMacros):
+        return recorder is not None and (not self.from_macro or bool(recorder.recordInMacros))
+
+    def record(self, options: Mapping[str, str]) -> None:
+        """Write the command into the recorder's window, if it is open.
+
+        Parameters
+        ----------
+        options : mapping of str to str
+            Values by key, those with blanks in brackets.
+        """
+        if not self.is_recorded:
             return
+        recorder = self._host.recorder
         recorder.setCommand(self.name)
         # A path with "size=" in it before that key would be taken for the key: it comes last.
         for key, value in sorted(options.items(), key=lambda item: "=" in item[1]):
-            recorder.recordOption(key, value.replace("\\", "\\\\").replace('"', '\\"'))
+            text = value[1:-1] if " " in value else value  # it puts brackets around blanks itself
+            recorder.recordOption(key, text.replace("\\", "\\\\").replace('"', '\\"'))
         recorder.saveCommand()
 
     def fail(self, message: str) -> None:
@@ -103,6 +119,8 @@ class CommandHost:
         Takes a `Call`, in the thread that ImageJ made for it. It must not raise.
     shortcuts : mapping of str to str
         Key of a command, such as ``"F6"``; keys that are in use stay with what they are.
+    before_closing : callable
+        Called before ImageJ's own commands close an image, all images, or ImageJ.
     """
 
     def __init__(
@@ -112,6 +130,7 @@ class CommandHost:
         run: Callable[[Call], None],
         *,
         shortcuts: Mapping[str, str] | None = None,
+        before_closing: Callable[[], None] = lambda: None,
     ) -> None:
         import scyjava
 
@@ -119,8 +138,9 @@ class CommandHost:
         self.jimport: Callable[[str], Any] = scyjava.jimport
         self.worker = ThreadPoolExecutor(1, "stormseg")
         self.names, self._ours = tuple(names), frozenset(names) - {"-"}
-        self._run = run
+        self._run, self._before_closing = run, before_closing
         self._shortcuts = dict(shortcuts or {})
+        self._closed = False
         with java_errors("take the commands"):
             self._listeners = self._lock_of_listeners()
             self._listener = proxy("ij.CommandListener", commandExecuting=self._executing)
@@ -128,8 +148,17 @@ class CommandHost:
             self.put_menu()
 
     def close(self) -> None:
-        """Take the commands out of ImageJ again."""
+        """Take the commands out of ImageJ again: from its menu, its keys, and its table of commands."""
+        self._closed = True
         self.jimport("ij.Executer").removeCommandListener(self._listener)
+        with java_errors("take the commands out"):
+            menus = self.jimport("ij.Menus")
+            for table in (menus.getCommands(), menus.getShortcuts()):
+                for key in list(table.keySet()) if table is not None else ():
+                    if str(table.get(key)) in {_CLASS, *self._ours}:
+                        table.remove(key)
+            if not self.ij.headless:
+                self._remove_submenu(menus)
         self.worker.shutdown(wait=False, cancel_futures=True)
 
     @property
@@ -141,6 +170,8 @@ class CommandHost:
 
     def put_menu(self) -> None:
         """Put the submenu into Plugins unless it is there: Help > Refresh Menus makes all menus anew."""
+        if self._closed:
+            return
         menus = self.jimport("ij.Menus")
         table = menus.getCommands()
         if table is None:
@@ -162,6 +193,8 @@ class CommandHost:
 
     def _executing(self, command: object) -> object:
         """Take over what ImageJ is about to run if it is ours; what is returned ImageJ runs itself."""
+        if str(command) in _CLOSING:
+            self._before_closing()
         if str(command) not in self._ours:
             return command
         self._run(Call(self, str(command)))
@@ -190,7 +223,7 @@ class CommandHost:
         imagej = self.jimport("ij.IJ").getInstance()
         if plugins is None or imagej is None:
             return
-        if any(str(plugins.getItem(i).getLabel()) == MENU for i in range(plugins.getItemCount())):
+        if self._submenus(plugins):
             return
         submenu = self.jimport("java.awt.Menu")(MENU)
         for name in self.names:
@@ -203,3 +236,13 @@ class CommandHost:
             item.addActionListener(imagej)
             submenu.add(item)
         plugins.add(submenu)
+
+    def _remove_submenu(self, menus: Any) -> None:  # noqa: ANN401 (the class ij.Menus)
+        plugins = menus.getImageJMenu("Plugins")
+        if plugins is not None:
+            for i in reversed(self._submenus(plugins)):
+                plugins.remove(i)
+
+    def _submenus(self, plugins: Any) -> list[int]:  # noqa: ANN401 (a java.awt.Menu)
+        """Return where in the menu Plugins the submenu is."""
+        return [i for i in range(plugins.getItemCount()) if str(plugins.getItem(i).getLabel()) == MENU]

@@ -18,8 +18,8 @@ def java_errors(doing: str) -> Iterator[None]:
         yield
     except jpype.JException as error:
         if "OutOfMemoryError" in type(error).__name__:
-            message = f"ImageJ could not {doing}: Java's memory is too small; give more with --heap-mb (heap_mb=)"
-            raise BridgeError(message) from error
+            more = "start stormseg with more: --heap-mb N (in Python heap_mb=N)"
+            raise BridgeError(f"ImageJ could not {doing}: Java's memory is too small; {more}") from error
         raise BridgeError(f"ImageJ could not {doing}: {one_line(error)}") from error
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 from stormseg_ij.bridge.imagej import ImagePlus
 from stormseg_ij.bridge.java import java_errors, on_event_thread
@@ -12,6 +12,24 @@ from stormseg_ij.errors import BridgeError
 
 _REPAINTED = 10
 """So many deletions may repaint the image one after the other."""
+
+
+class Entry(NamedTuple):
+    """A ROI in the list.
+
+    Attributes
+    ----------
+    data : bytes
+        As in a ``.roi`` file.
+    identity : int
+        The same as long as it is the same object, whatever is done to it; the button "Update" puts another one there.
+    drawn_in : int
+        Number of the image that it was drawn in; 0 where ImageJ does not know.
+    """
+
+    data: bytes
+    identity: int
+    drawn_in: int
 
 
 class Manager:
@@ -40,26 +58,26 @@ class Manager:
         manager = self._instance()
         return 0 if manager is None else int(manager.getCount())
 
-    def rois(self, indexes: Iterable[int] | None = None) -> list[bytes]:
-        """Return ROIs, all or those with these indexes, in the list's order; their names are those of the list."""
+    def entries(self) -> list[Entry]:
+        """Return all ROIs in the list's order, read at one moment."""
         manager = self._instance()
         if manager is None:
             return []
         encode = self._jimport("ij.io.RoiEncoder").saveAsByteArray
-        found: list[bytes] = []
+        identity = self._jimport("java.lang.System").identityHashCode
+        found: list[Entry] = []
 
         def read() -> None:
             # Painting gives ROIs without a colour one for a moment: in the thread that paints, no such moment is seen.
-            every = manager.getRoisAsArray()
-            found.extend(bytes(encode(every[i])) for i in (range(len(every)) if indexes is None else indexes))
+            for roi in manager.getRoisAsArray():
+                found.append(Entry(bytes(encode(roi)), int(identity(roi)), int(roi.getImageID())))
 
         on_event_thread(read, visible=bool(manager.isVisible()))
         return found
 
-    def image_numbers(self, indexes: Iterable[int]) -> list[int]:
-        """Return for each ROI the number of the image that it was drawn in; 0 where ImageJ does not know."""
-        manager = self._instance()
-        return [] if manager is None else [int(manager.getRoi(i).getImageID()) for i in indexes]
+    def rois(self) -> list[bytes]:
+        """Return all ROIs in the list's order; their names are those of the list."""
+        return [entry.data for entry in self.entries()]
 
     def selected(self) -> list[int]:
         """Return the indexes of the selected entries, ascending."""

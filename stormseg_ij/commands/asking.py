@@ -120,19 +120,23 @@ class Form:
     def _remembered(self) -> dict[str, str]:
         """Return the values of the last time; a default where there are none, or they fit no more."""
         values = self._defaults()
-        for key in values:
+        for key in self._lasting():
             value = self.desk.remembered(self._key(key))
             if value is not None and _fits(self.settings, key, value):
                 values[key] = value
         return values if _fits_together(self.settings, values) else self._defaults()
 
     def _remember(self, values: Mapping[str, str]) -> None:
-        for key, value in values.items():
-            self.desk.remember(self._key(key), value)
+        for key in self._lasting():
+            self.desk.remember(self._key(key), values[key])
         model = values.get("model")
         if model and model not in models.shipped():
             folders = [model, *(folder for folder in self._folders() if folder != model)]
             self.desk.remember(_FOLDERS, "\n".join(folders[:_MOST_FOLDERS]))
+
+    def _lasting(self) -> list[str]:
+        """Return the keys of the options whose values hold for other images too."""
+        return [option.name for option in dataclasses.fields(self.settings) if option.metadata.get("remembered")]
 
     def _folders(self) -> list[str]:
         return [folder for folder in (self.desk.remembered(_FOLDERS) or "").split("\n") if folder]
@@ -151,12 +155,14 @@ class Form:
 
 
 def in_keys(text: str) -> str:
-    """Write the flags in a message as ImageJ's keys.
+    """Write the flags in a message as ImageJ's keys; those that only the start of ImageJ takes stay flags.
 
     >>> in_keys("no nuclei; try --probability 0.3 or --min-area-fraction 0")
     'no nuclei; try probability 0.3 or min_area_fraction 0'
+    >>> in_keys("start stormseg with more: --heap-mb N")
+    'start stormseg with more: --heap-mb N'
     """
-    return re.sub(r"--([a-z][a-z-]*)", lambda match: match[1].replace("-", "_"), text)
+    return re.sub(r"--(?!heap-mb\b|fiji\b)([a-z][a-z-]*)", lambda match: match[1].replace("-", "_"), text)
 
 
 def _fits(settings: type[Settings], key: str, value: str) -> bool:

@@ -28,10 +28,11 @@ _STEP_PX = 0.25
 
 def merge_nuclei(job: Job) -> None:
     """Make one nucleus of those that are selected in the ROI Manager, or that a drawn line touches."""
-    chosen = job.session.nuclei(job.imp, selected=True)
-    if len(chosen) < 2 and job.desk.line(job.imp) is not None:
-        chosen = _touched(job)
+    chosen = _touched(job)  # a line is newer than what is still selected
+    if chosen:
         job.desk.clear_selection(job.imp)
+    else:
+        chosen = job.session.nuclei(job.imp, selected=True)
     if len(chosen) < 2:
         raise ImageError(
             "fewer than two nuclei are chosen; select them in the ROI Manager (with Ctrl), or draw a line across them"
@@ -116,7 +117,8 @@ def undo_correction(job: Job) -> None:
 
 def restore_nuclei(job: Job) -> None:
     """Bring the nuclei back that were saved for this image, also after a crash."""
-    job.say(f"{plural(job.session.restore(job.imp), 'nucleus', 'nuclei')} restored")
+    count, path = job.session.restore(job.imp)
+    job.say(f"{plural(count, 'nucleus', 'nuclei')} restored from {path}")
 
 
 def show_corrections(job: Job) -> None:

@@ -55,6 +55,10 @@ class Job:
     load_model: Callable[[str], Model]
     notes: list[str] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        """Note whether the image is one that can be closed: a script's own is in no window."""
+        self._was_open = self.call.imp is not None and self.desk.is_open(self.call.imp)
+
     @property
     def imp(self) -> ImagePlus:
         """The active image when the command was chosen.
@@ -80,7 +84,7 @@ class Job:
             raise StoppedError("stopped by Escape")
         if not self.desk.running:
             raise StoppedError("ImageJ was closed")
-        if self.call.imp is not None and not self.desk.is_open(self.call.imp):
+        if self._was_open and not self.desk.is_open(self.imp):
             raise StoppedError("the image was closed")
 
     def say(self, text: str) -> None:

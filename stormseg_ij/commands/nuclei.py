@@ -47,10 +47,14 @@ class Set:
     Attributes
     ----------
     title, directory : str
-        Of the image when it was first seen.
+        Name and folder of the image's file; its title and None where it was never saved.
     number : int
         ImageJ's number of the image.
     store : Store
+    shape : (int, int)
+        Y, X of the image.
+    names : set of str
+        What the image is and was called.
     known : list of bytes
         The ROIs as they were last seen.
     highest : int
@@ -66,6 +70,8 @@ class Set:
     directory: str | None
     number: int
     store: Store
+    shape: tuple[int, int]
+    names: set[str] = field(default_factory=set)
     known: list[bytes] = field(default_factory=list)
     highest: int = 0
     steps: list[Step] = field(default_factory=list)

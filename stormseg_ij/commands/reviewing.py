@@ -33,7 +33,8 @@ def next_nucleus(job: Job) -> None:
     reviewed.add(nucleus.roi.name)
     _show(job, nucleus, zoom=settings.zoom)
     why = ", ".join(doubt.reasons) or "nothing unusual"
-    job.say(f"{nucleus.roi.name} ({len(nuclei) - len(open_ones) + 1} of {len(nuclei)}): {why}")
+    number = len(nuclei) - len(open_ones) + 1
+    job.desk.status(f"{nucleus.roi.name} ({number} of {len(nuclei)}): {why}")  # the bar is narrow: no name before it
 
 
 def _show(job: Job, nucleus: Nucleus, *, zoom: bool) -> None:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import copy
 from typing import TYPE_CHECKING
 
-from stormseg_ij.changes import Entry, compare, entries
+from stormseg_ij.changes import Change, Entry, Kind, compare, entries, geometry
+from stormseg_ij.commands.keeping import Keeper
 from stormseg_ij.commands.nuclei import Nucleus, Set, Step, is_ours
 from stormseg_ij.errors import ImageError
 from stormseg_ij.roi_files import decoded, encoded
-from stormseg_ij.roi_properties import properties
-from stormseg_ij.rois import roi_number
+from stormseg_ij.roi_properties import properties, property_lines
+from stormseg_ij.rois import extent, roi_number
 from stormseg_ij.store import Store
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from stormseg_ij.bridge import ImagePlus
     from stormseg_ij.bridge.desktop import Desktop
+    from stormseg_ij.bridge.manager import Entry as Listed
     from stormseg_ij.review import Doubt
 
 OVERLAY = "nuclei"
@@ -41,9 +43,11 @@ _MOST_CLOSED = 20
 class Session:
     """The nuclei of every image that a command has worked on.
 
-    The ROI Manager holds them; they belong to the image that their property ``image`` names, those without it to the
-    image they were drawn in. Each command and a look every few seconds compare the set with the last known one, so that
-    what a person does with the ROI Manager's own buttons is in the audit table too. Every change is saved.
+    The ROI Manager holds them. Which image one belongs to is known of those that a command put there; another one,
+    drawn or opened by a person, belongs to the image that its property ``image`` names, else to the one it was drawn
+    in, else to the active one when a command first meets it. Each command and a look every few seconds compare the set
+    with the last known one, so that what a person does with the ROI Manager's own buttons is in the audit table too.
+    Every change is saved.
 
     Parameters
     ----------
@@ -58,11 +62,12 @@ class Session:
     def __init__(self, desk: Desktop) -> None:
         self._desk = desk
         self._sets: dict[int, Set] = {}
+        self._owners: dict[int, Set] = {}
         self._decoded: dict[bytes, ImagejRoi] = {}
-        self._images: dict[bytes, str] = {}
-        self._saver = ThreadPoolExecutor(1, "stormseg-save")
+        self._keeper = Keeper(desk.log)
         self._ended = threading.Event()
-        self._failed: set[int] = set()
+        self._last_seen: list[tuple[Set, list[Listed]]] = []
+        self._changes = 0
         self.saves = True
 
     # ---- the set
@@ -77,16 +82,15 @@ class Session:
             Only those that are selected in the ROI Manager.
         """
         chosen = set(self._desk.manager.selected()) if selected else None
-        every = self._desk.manager.rois()
-        ours = self._belonging(imp, every)
-        found = [Nucleus(i, self._roi(every[i])) for i in ours if chosen is None or i in chosen]
-        if ours or selected:
-            return found
+        listed = self._desk.manager.entries()
+        mine = self._mine(self._set(imp), listed, active=True)
+        if mine or selected:
+            return [Nucleus(i, self._roi(listed[i].data)) for i in mine if chosen is None or i in chosen]
         drawn = self._desk.overlay(imp, OVERLAY)
         return [Nucleus(i, self._roi(data), in_overlay=True) for i, data in enumerate(drawn)]
 
     def next_number(self, imp: ImagePlus) -> int:
-        """Return the number that the image's next nucleus gets: no number is given twice, also after deletions."""
+        """Return the number that the image's next nucleus gets: while ImageJ runs, none is given twice."""
         named = [roi_number(nucleus.roi.name) or 0 for nucleus in self.nuclei(imp)]
         return 1 + max([self._set(imp).highest, *named])
 
@@ -137,6 +141,7 @@ class Session:
         replaced: Mapping[int, ImagejRoi] | None = None,
         added: Sequence[ImagejRoi] = (),
         by: str = BY_HAND,
+        saved: Sequence[ImagejRoi] = (),
     ) -> None:
         """Change the set in the ROI Manager, note it in the audit table, and save.
 
@@ -151,20 +156,28 @@ class Session:
         added : sequence of ImagejRoi
         by : str
             ``"hand"``, or the model.
+        saved : sequence of ImagejRoi
+            The set of an earlier time that is gone on with: only what differs from it is a change.
         """
         manager, replaced = self._desk.manager, dict(replaced or {})
-        known = self._set(imp)
-        before = manager.rois([*removed, *replaced])
-        there = set(known.known)
+        self.sync(imp)  # what a person did during long work is theirs
+        known, listed = self._set(imp), manager.entries()
+        before = tuple(listed[i].data for i in (*removed, *replaced))
         for index, roi in replaced.items():
             manager.replace(index, encoded(roi))
         manager.delete(removed, imp)
         manager.append([encoded(roi) for roi in added], imp)
         manager.deselect()
-        now = manager.rois()
-        after = [now[i] for i in self._belonging(imp, now) if now[i] not in there]
-        self._note(imp, now, command, by)
-        known.steps.append(Step(command, tuple(before), tuple(after)))
+        now = manager.entries()
+        made = [index - sum(other < index for other in removed) for index in replaced]
+        made += range(len(now) - len(added), len(now))
+        for index, roi in zip(made, (*replaced.values(), *added), strict=True):
+            self._owners[now[index].identity] = known
+            self._decoded[now[index].data] = roi
+        if saved:
+            known.known = [encoded(roi) for roi in saved]
+        self._note(known, now, command, by)
+        known.steps.append(Step(command, before, tuple(now[index].data for index in made)))
         del known.steps[:-_MOST_UNDO]
 
     def undo(self, imp: ImagePlus) -> str:
@@ -173,21 +186,26 @@ class Session:
         Raises
         ------
         ImageError
-            If there is none, or what it made was changed since.
+            If there is none, or what it made was changed since; the next undo then takes back what was before it.
         """
         known = self._set(imp)
         if not known.steps:
             raise ImageError("there is nothing to undo for this image")
-        step = known.steps[-1]
-        now = self._desk.manager.rois()
-        places = {data: i for i, data in enumerate(now)}
-        gone = [self._roi(data).name for data in step.added if data not in places]
+        step = known.steps.pop()
+        listed = self._desk.manager.entries()
+        places: dict[tuple[str, object], list[int]] = {}
+        for i in self._mine(known, listed, active=True):
+            places.setdefault(self._looks(listed[i].data), []).append(i)
+        made = [places.get(self._looks(data), []) for data in step.added]
+        gone = [self._roi(data).name for data, there in zip(step.added, made, strict=True) if not there]
         if gone:
-            raise ImageError(f"cannot undo {step.command}: {gone[0]} was changed or deleted since; undo that by hand")
-        self._desk.manager.delete([places[data] for data in step.added], imp)
+            raise ImageError(f"cannot undo {step.command}: {gone[0]} was changed or deleted since; it stays as it is")
+        self._desk.manager.delete([there.pop() for there in made], imp)
         self._desk.manager.append(list(step.removed), imp)
-        self._note(imp, self._desk.manager.rois(), f"Undo {step.command}", BY_HAND)
-        known.steps.pop()
+        now = self._desk.manager.entries()
+        for entry in now[len(now) - len(step.removed) :]:
+            self._owners[entry.identity] = known
+        self._note(known, now, f"Undo {step.command}", BY_HAND)
         return step.command
 
     def reviewed(self, imp: ImagePlus) -> set[str]:
@@ -211,8 +229,7 @@ class Session:
         ImageError
             If nothing was changed yet, or it cannot be read.
         """
-        store = self._set(imp).store
-        found = self._saver.submit(lambda: store.load().entries if store.exists() else []).result()
+        found = self._keeper.rows(self._set(imp).store)
         if not found:
             raise ImageError(f"no nucleus of {self._desk.title(imp)} was changed yet")
         return found
@@ -221,12 +238,27 @@ class Session:
 
     def sync(self, imp: ImagePlus) -> None:
         """Note what a person changed in the ROI Manager since the last look."""
-        self._note(imp, self._desk.manager.rois(), MANAGER, BY_HAND)
+        self._note(self._set(imp), self._desk.manager.entries(), MANAGER, BY_HAND, active=True)
 
-    def closing(self, imp: ImagePlus) -> None:
-        """Note the last changes of an image that is being closed."""
-        if self._desk.number(imp) in self._sets:
-            self.sync(imp)
+    def before_closing(self) -> None:
+        """Read the list while it is whole: an image, the ROI Manager or ImageJ is about to be closed."""
+        listed = self._desk.manager.entries()
+        self._last_seen = [(known, listed) for known in self._open_sets()]
+
+    def look(self, listed: Sequence[Listed]) -> None:
+        """Note what a person changed in all images: before one was closed, and until now."""
+        last_seen, self._last_seen = self._last_seen, []
+        still_open = self._open_sets()
+        for known, seen in last_seen:
+            if known not in still_open:
+                self._note(known, seen, MANAGER, BY_HAND)
+        for known in still_open:
+            self._note(known, listed, MANAGER, BY_HAND)
+        there = {entry.identity for entry in listed}
+        self._owners = {identity: owner for identity, owner in self._owners.items() if identity in there}
+        closed = [number for number in self._sets if self._desk.numbered(number) is None]
+        for number in closed[:-_MOST_CLOSED]:
+            del self._sets[number]
 
     def watch(self, when_idle: Callable[[Callable[[], None]], None]) -> None:
         """Look every few seconds, from now on, in a thread of its own.
@@ -237,36 +269,52 @@ class Session:
             Does what it is given if no command runs.
         """
 
-        def look() -> None:
-            wait = _WATCH_SECONDS
-            while not self._ended.wait(wait):
+        def wait() -> None:
+            seconds = _WATCH_SECONDS
+            while not self._ended.wait(seconds):
                 start = time.monotonic()
-                when_idle(self._look)
-                wait = max(_WATCH_SECONDS, _WATCH_SHARE * (time.monotonic() - start))
+                # Read outside of what a command waits for: it is read in the thread that paints, where one can wait.
+                changes, listed = self._changes, self._desk.manager.entries()
+                when_idle(lambda: self.look(listed) if changes == self._changes else None)  # noqa: B023 (done at once)
+                seconds = max(_WATCH_SECONDS, _WATCH_SHARE * (time.monotonic() - start))
 
-        threading.Thread(target=look, name="stormseg-watch", daemon=True).start()
+        threading.Thread(target=wait, name="stormseg-watch", daemon=True).start()
 
-    def restore(self, imp: ImagePlus) -> int:
-        """Put the nuclei that were saved for this image back into the ROI Manager; return how many.
+    def restore(self, imp: ImagePlus) -> tuple[int, str]:
+        """Put the nuclei that were saved for this image back into the ROI Manager.
+
+        Returns
+        -------
+        int
+            How many.
+        str
+            The file that they were saved in.
 
         Raises
         ------
         ImageError
-            If none are saved, or they are all there.
+            If none are saved that fit into the image, or they are all there.
         """
-        title, store = self._desk.title(imp), self._set(imp).store
-        if not store.exists():
-            store = next(iter(Store.unsaved(title)), store)
-        if not store.exists():
-            raise ImageError(f"no nuclei are saved for {title}; segment it, or open its ROI zip")
-        rois = self._saver.submit(store.load).result().rois
-        there = {nucleus.roi.name for nucleus in self.nuclei(imp) if not nucleus.in_overlay}
-        missing = [roi for roi in rois if roi.name not in there]
-        if not missing:
-            raise ImageError(f"all {len(rois)} nuclei saved for {title} are in the ROI Manager already")
-        self._set(imp).store = store
-        self.change(imp, "Restore Nuclei", added=missing)
-        return len(missing)
+        known, title = self._set(imp), self._desk.title(imp)
+        folder, name = self._desk.file(imp)
+        for store in [Store.for_image(folder, name)] if folder else Store.unsaved(name):
+            if not store.exists():
+                continue
+            rois = self._keeper.rois(store)
+            height, width = extent(rois)
+            if height > known.shape[0] or width > known.shape[1]:
+                continue
+            there = {nucleus.roi.name for nucleus in self.nuclei(imp) if not nucleus.in_overlay}
+            missing = [roi for roi in rois if roi.name not in there]
+            if not missing:
+                raise ImageError(f"all {len(rois)} nuclei saved for {title} are in the ROI Manager already")
+            goes_on = bool(folder) and not known.known  # an unsaved image gets a file of its own: it can be another one
+            if goes_on:
+                known.store = store
+            added = [_of_image(roi, self._desk.name(imp)) for roi in missing]
+            self.change(imp, "Restore Nuclei", added=added, saved=rois if goes_on else ())
+            return len(missing), str(store.set_path)
+        raise ImageError(f"no nuclei are saved for {title} that fit into it; segment it, or open its ROI zip")
 
     def saved_before(self, imp: ImagePlus) -> bool:
         """Tell whether nuclei of an earlier time are saved for this image."""
@@ -274,107 +322,120 @@ class Session:
 
     def flush(self) -> None:
         """Wait until all is saved."""
-        self._saver.submit(lambda: None).result()
+        self._keeper.flush()
 
     def close(self) -> None:
         """Note the last changes, save, and end."""
         self._ended.set()
-        if self._desk.running:
-            self._look()
-        self._saver.shutdown(wait=True)
+        self.look(self._desk.manager.entries() if self._desk.running else [])
+        self._keeper.close()
 
-    def _look(self) -> None:
-        every = self._desk.manager.rois()
-        for number, known in list(self._sets.items()):
-            imp = self._desk.numbered(number)
-            if imp is not None:
-                self._note(imp, every, MANAGER, BY_HAND, known)
-        closed = [number for number in self._sets if self._desk.numbered(number) is None]
-        for number in closed[:-_MOST_CLOSED]:
-            del self._sets[number]
+    def _note(self, known: Set, listed: Sequence[Listed], command: str, by: str, *, active: bool = False) -> None:
+        """Compare with what was known; write what changed into the audit table, and save.
 
-    def _note(self, imp: ImagePlus, every: Sequence[bytes], command: str, by: str, known: Set | None = None) -> None:
-        """Compare with what was known; write what changed into the audit table, and save."""
-        known = self._set(imp) if known is None else known
-        now = [every[i] for i in self._belonging(imp, every)]
+        Where there is no list, because the ROI Manager was closed, nothing was deleted: the set begins anew.
+        """
+        if self.saves and self._desk.batch:
+            return  # the list is a macro's own; what it leaves behind is seen afterwards
+        now = [listed[i].data for i in self._mine(known, listed, active=active)]
         if now == known.known:
             return
         rois = [self._roi(data) for data in now]
-        before = [self._roi(data) for data in known.known] or self._saved(known, rois)
-        was_open = self._desk.manager.is_open()
-        found = compare(before, rois, self._desk.shape(imp)) if was_open else []
+        before = [self._roi(data) for data in known.known]
+        if not before and command == MANAGER:
+            before = self._keeper.opened(known, rois)
+        found = compare(before, rois, known.shape) if now or self._desk.manager.is_open() else []
         known.known = now
         known.highest = max([known.highest, *(roi_number(roi.name) or 0 for roi in (*before, *rois))])
-        if self.saves and found and not self._desk.batch:
+        self._changes += 1
+        if self.saves and found:
             # A person who empties the list begins anew: the file keeps the last nuclei, the table says what happened.
-            self._save(known, rois or before, entries(found, image=known.title, by=by, command=command))
+            rows = [row for who, some in self._by_whom(found, rois, by) for row in entries(
+                some, image=known.title, by=who, command=command)]  # fmt: skip
+            self._keeper.save(known, rois or before, rows)
         if not now:
             known.store = Store.for_image(known.directory, known.title)
 
-    def _saved(self, known: Set, rois: Sequence[ImagejRoi]) -> list[ImagejRoi]:
-        """Return the saved set where these ROIs come from it: a person opened its file."""
-        if not rois or not known.store.exists():
-            return []
-        try:
-            saved = self._saver.submit(known.store.load).result().rois
-        except ImageError:
-            return []  # damaged: saving keeps it under another name
-        names = {roi.name for roi in saved}
-        return saved if sum(roi.name in names for roi in rois) > len(rois) / 2 else []
+    def _by_whom(
+        self, found: Sequence[Change], rois: Sequence[ImagejRoi], by: str
+    ) -> Iterable[tuple[str, list[Change]]]:
+        """Sort changes by who made them: what a person opened, or a macro left behind, can be a model's."""
+        for change in found:
+            values = properties(rois[change.after]) if change.kind is Kind.ADDED and change.after is not None else {}
+            model = values.get("model") if by == BY_HAND and "corrected" not in values else None
+            yield (f"model {model}" if model else by), [change]
 
-    def _save(self, known: Set, rois: Sequence[ImagejRoi], rows: Sequence[Entry]) -> None:
-        store = known.store
-
-        def save() -> None:
-            try:
-                for note in store.save(rois, rows):
-                    self._desk.log(f"StormSeg: {note}")
-                self._failed.discard(known.number)
-            except ImageError as error:
-                if known.number not in self._failed:  # one line, not one at every change
-                    self._failed.add(known.number)
-                    self._desk.log(f"StormSeg: the nuclei of {known.title} are not saved: {error}")
-
-        self._saver.submit(save)
+    # ---- whose is what
 
     def _set(self, imp: ImagePlus) -> Set:
         """Return what is known of an image; one that was closed and opened again is the same."""
-        number, title, directory = self._desk.number(imp), self._desk.title(imp), self._desk.directory(imp)
-        if number not in self._sets:
+        number, (directory, title) = self._desk.number(imp), self._desk.file(imp)
+        known = self._sets.get(number)
+        if known is None:
             same = [
-                known for known in self._sets.values()
-                if directory and (known.title, known.directory) == (title, directory)
-                and self._desk.numbered(known.number) is None
+                other for other in self._sets.values()
+                if directory and (other.title, other.directory) == (title, directory)
+                and self._desk.numbered(other.number) is None
             ]  # fmt: skip
             if same:
-                del self._sets[same[-1].number]
-                same[-1].number = number
-            made = same[-1] if same else Set(title, directory, number, Store.for_image(directory, title))
-            self._sets[number] = made
-        return self._sets[number]
+                known = same[-1]
+                del self._sets[known.number]
+                known.number = number
+            else:
+                shape, store = self._desk.shape(imp), Store.for_image(directory, title)
+                known = Set(title, directory, number, store, shape=shape)
+            self._sets[number] = known
+        known.names.add(self._desk.name(imp))
+        if directory and (known.title, known.directory) != (title, directory):
+            self._move(known, directory, title)
+        return known
 
-    def _belonging(self, imp: ImagePlus, every: Sequence[bytes]) -> list[int]:
-        """Return the indexes of the ROIs that belong to an image."""
-        name, number = self._desk.name(imp), self._desk.number(imp)
-        images = [self._image_of(data) for data in every]
-        unnamed = [i for i, image in enumerate(images) if not image]
-        drawn_in = dict(zip(unnamed, self._desk.manager.image_numbers(unnamed), strict=True))
-        return [
-            i
-            for i, image in enumerate(images)
-            if (image == name if image else drawn_in[i] in (0, number) or self._desk.numbered(drawn_in[i]) is None)
-        ]
+    def _move(self, known: Set, directory: str, title: str) -> None:
+        """Keep the set beside the image's new file: it was saved under another name."""
+        old = known.store
+        known.directory, known.title, known.store = directory, title, Store.for_image(directory, title)
+        if self.saves and known.known:
+            rows = self._keeper.rows(old)
+            self._keeper.save(known, [self._roi(data) for data in known.known], rows)
 
-    def _image_of(self, data: bytes) -> str:
-        if data not in self._images:
-            self._images[data] = properties(self._roi(data)).get("image", "")
-        return self._images[data]
+    def _open_sets(self) -> list[Set]:
+        return [known for number, known in list(self._sets.items()) if self._desk.numbered(number) is not None]
+
+    def _mine(self, known: Set, listed: Sequence[Listed], *, active: bool) -> list[int]:
+        """Return the indexes of an image's ROIs; `active`: a command works on it, and it takes what has no owner."""
+        for entry in listed:
+            if entry.identity not in self._owners:
+                owner = self._owner(entry, known if active else None)
+                if owner is not None:
+                    self._owners[entry.identity] = owner
+        return [i for i, entry in enumerate(listed) if self._owners.get(entry.identity) is known]
+
+    def _owner(self, entry: Listed, active: Set | None) -> Set | None:
+        """Find whose a ROI is that no command put there."""
+        image = properties(self._roi(entry.data)).get("image", "")
+        if image:
+            named = [known for known in self._sets.values() if image in known.names]
+            if active in named:
+                return active
+            return named[0] if len(named) == 1 else None
+        return active if entry.drawn_in == 0 else self._sets.get(entry.drawn_in)
+
+    def _looks(self, data: bytes) -> tuple[str, object]:
+        """Return what stays the same where only colours and lines of a ROI are changed."""
+        roi = self._roi(data)
+        return roi.name, geometry(roi)
 
     def _roi(self, data: bytes) -> ImagejRoi:
         """Decode a ROI, or give the one that was decoded before."""
         if data not in self._decoded:
             if len(self._decoded) > _MOST_DECODED:
                 self._decoded.clear()
-                self._images.clear()
             self._decoded[data] = decoded(data)
         return self._decoded[data]
+
+
+def _of_image(roi: ImagejRoi, name: str) -> ImagejRoi:
+    """Return a ROI that names this image: the file of the image may have another name by now."""
+    roi = copy(roi)
+    roi.props = property_lines(properties(roi) | {"image": name})
+    return roi

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,11 +15,11 @@ from stormseg_ij.commands.asking import Form, in_keys
 from stormseg_ij.commands.job import Job, StoppedError
 from stormseg_ij.commands.previewing import Previewer
 from stormseg_ij.commands.session import Session
-from stormseg_ij.errors import StormsegError
+from stormseg_ij.errors import SettingsError, StormsegError
 from stormseg_ij.settings import SegmentSettings, Settings
 
 if TYPE_CHECKING:
-    from stormseg_ij.bridge import ImageJ, ImagePlus
+    from stormseg_ij.bridge import ImageJ
     from stormseg_ij.models import Model
 
 
@@ -82,9 +82,8 @@ class Workbench:
         self._model_asked: list[tuple[str, int]] = []
         names = ["-" if command is None else command.name for command in commands]
         shortcuts = {command.name: command.shortcut for command in self._commands.values() if command.shortcut}
-        self.host = CommandHost(ij, names, self.run, shortcuts=shortcuts)
+        self.host = CommandHost(ij, names, self.run, shortcuts=shortcuts, before_closing=self.session.before_closing)
         self.session.saves = not unattended
-        self._end_listening = self.desk.when_closing(self._closing)
         self.session.watch(self._when_idle)
 
     @property
@@ -94,15 +93,16 @@ class Workbench:
 
     def close(self) -> None:
         """Save what is to save, and take the commands out of ImageJ."""
-        self._end_listening()
         self.session.close()
         self.host.close()
 
     def run(self, call: Call) -> None:
         """Run one command to its end; only what ends a macro is raised, by ImageJ itself."""
-        if not self._busy.acquire(blocking=not self._running):  # the look every few seconds is short: wait for it
-            call.fail(f"{self._running} still runs; wait for it, or press Escape to stop it")
-            return
+        while not self._busy.acquire(blocking=False):
+            if running := self._running:
+                call.fail(f"{running} still runs; wait for it, or press Escape to stop it")
+                return
+            self.host.let_others_in()  # the look every few seconds is short
         self._running = call.name
         try:
             outcome = call.away(lambda: self._outcome(call))
@@ -139,7 +139,7 @@ class Workbench:
         settings = self._settings(call, command)
         if settings is None:
             raise StoppedError("cancelled")
-        call.record(self._recorded(settings))
+        self._record(call, settings)
         job = Job(call, settings, self.desk, self.session, self.load_model)
         if call.imp is not None:
             self.session.sync(call.imp)
@@ -163,10 +163,14 @@ class Workbench:
             if previewer is not None:
                 previewer.close()
 
-    def _recorded(self, settings: Settings) -> Mapping[str, str]:
-        """Return the options as the recorder writes them: it puts brackets around blanks itself."""
-        values = macro_options.written(settings)
-        return {key: value if " " in value else macro_options.quoted(value) for key, value in values.items()}
+    def _record(self, call: Call, settings: Settings) -> None:
+        """Write the command into the recorder if it is open; a value that no macro can hold does not stop the work."""
+        if not call.is_recorded:
+            return
+        try:
+            call.record(macro_options.written_quoted(settings))
+        except SettingsError as error:
+            self.desk.log(f"{call.name}: not recorded: {error}")
 
     def load_model(self, name: str) -> Model:
         """Load a model, or give the one that was loaded last unless its files have changed."""
@@ -175,14 +179,6 @@ class Workbench:
         if self._model is None or self._model_asked != asked:
             self._model, self._model_asked = models.load(name), asked
         return self._model
-
-    def _closing(self, imp: ImagePlus) -> None:
-        """Take the last look at an image's nuclei, unless a command is at work on them."""
-        if self._busy.acquire(blocking=False):
-            try:
-                self.session.closing(imp)
-            finally:
-                self._busy.release()
 
     def _when_idle(self, work: Callable[[], None]) -> None:
         """Do short work while no command runs, or not at all."""

@@ -10,6 +10,7 @@ from person import until
 from stormseg_ij.commands import COMMANDS, previewing
 from stormseg_ij.commands.asking import in_keys
 from stormseg_ij.image import Image, read_image, write_labels
+from stormseg_ij.rois import labels_to_rois
 from stormseg_ij.settings import Settings, help_text
 
 pytestmark = pytest.mark.window
@@ -90,6 +91,28 @@ def test_a_dialog_remembers_its_values(person, bench, part):
     assert str(person.field(SEGMENT, "Probability").getText()) == "0.55"
     assert str(person.field(SEGMENT, "ROIs").getSelectedItem()) == "overlay"
     person.answer(SEGMENT, "Cancel")
+
+
+def test_a_dialog_forgets_what_belongs_to_one_image(person, bench, ij, part, tmp_path):
+    name = "Score Against Truth"
+    labels = np.zeros((160, 160), np.int32)
+    labels[10:40, 10:40] = 1
+    write_labels(tmp_path / "truth.tif", labels)
+    bench.desk.manager.append([roi.tobytes() for roi in labels_to_rois(labels, image_name="part")], part)
+    person.put_at(person.manager, 760, 300)
+    person.focus(part.getWindow())
+    person.choose("Plugins", "StormSeg", name)
+    person.fill(name, "Truth", str(tmp_path / "truth.tif"))
+    person.fill(name, "IoU", "0.5")
+    person.answer(name, "OK")
+    until(lambda: person.java("ij.measure.ResultsTable").getResultsTable("Nuclei Scores"), "a table of scores")
+    until(lambda: not bench.running, "the command ends")
+    bench.desk.remember("score-against-truth.truth", "kept by an older version.tif")
+    person.focus(part.getWindow())
+    person.choose("Plugins", "StormSeg", name)
+    assert str(person.field(name, "IoU").getText()) == "0.5"
+    assert str(person.field(name, "Truth").getText()) == ""
+    person.answer(name, "Cancel")
 
 
 def test_a_wrong_value_is_told_and_asked_again(person, bench, part):

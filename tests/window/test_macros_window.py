@@ -2,13 +2,21 @@
 
 import csv
 import shutil
+import time
+from argparse import Namespace
+from threading import Event, Thread
 
+import numpy as np
 import pytest
 import tifffile
 from roifile import roiread
 
+from stormseg_ij.bridge.desktop import Desktop
 from stormseg_ij.bridge.macros import run_macro, run_macro_file
+from stormseg_ij.cli.gui import gui
 from stormseg_ij.errors import BridgeError
+from stormseg_ij.rois import labels_to_rois
+from stormseg_ij.store import Store
 
 pytestmark = pytest.mark.window
 
@@ -83,6 +91,77 @@ def test_the_options_of_nested_commands_arrive(ij):
     said = []
     run_macro(ij, f'{IMAGE}eval("run(\\"Size...\\", \\"width=7 height=9\\");");\nprint(getWidth());', say=said.append)
     assert said == ["7"]
+
+
+# The commands and the window
+
+
+def test_the_commands_go_out_of_imagej_when_the_workbench_closes(ij):
+    from scyjava import jimport
+
+    from stormseg_ij import commands
+
+    menus = jimport("ij.Menus")
+
+    def ours():
+        plugins = menus.getImageJMenu("Plugins")
+        submenus = [str(plugins.getItem(i).getLabel()) for i in range(plugins.getItemCount())].count("StormSeg")
+        names = {command.name for command in commands.COMMANDS if command is not None}
+        keys = [str(key) for key in menus.getCommands().keySet()]
+        return submenus, len(names & set(keys)), len(names & {str(name) for name in menus.getShortcuts().values()})
+
+    tables = [dict(menus.getCommands()), dict(menus.getShortcuts())]
+    workbench = commands.install(ij, unattended=True)
+    count = sum(command is not None for command in commands.COMMANDS)
+    keys = sum(bool(command.shortcut) for command in commands.COMMANDS if command is not None)
+    assert ours() == (1, count, keys)
+    workbench.close()
+    workbench.host.put_menu()  # as a look for changes would that is late
+    assert ours() == (0, 0, 0)
+    assert [dict(menus.getCommands()), dict(menus.getShortcuts())] == tables
+    with pytest.raises(BridgeError, match="Unrecognized command"):
+        run_macro(ij, 'run("Merge Nuclei");')
+
+
+def test_gui_tells_of_saved_nuclei_of_every_image_that_is_opened(ij, tmp_path, monkeypatch):
+    from scyjava import jimport
+
+    image_j = jimport("ij.IJ")
+    nuclei = list(labels_to_rois(np.eye(9, dtype=np.int32).repeat(5, 0).repeat(5, 1)))
+    for name in ("one.tif", "two.tif", "three.tif"):
+        tifffile.imwrite(tmp_path / name, np.zeros((45, 45), np.uint8))
+        if name != "three.tif":
+            Store.for_image(tmp_path, name).save(nuclei)
+    done, hints = Event(), []
+
+    def hinted(work):
+        """Do something; tell whether there is a hint in the status bar after it."""
+        image_j.showStatus("")
+        work()
+        end = time.monotonic() + 2.0
+        while "Restore Nuclei" not in (text := str(jimport("ij.ImageJ").getStatusBarText())):
+            if time.monotonic() > end:
+                return False
+            time.sleep(0.05)
+        assert text == "Nuclei of an earlier time are saved: Plugins > StormSeg > Restore Nuclei"
+        return True
+
+    def person():
+        try:
+            hints.append(hinted(lambda: None))  # that on the command line
+            hints.append(hinted(lambda: image_j.open(str(tmp_path / "two.tif"))))
+            hints.append(hinted(lambda: image_j.open(str(tmp_path / "three.tif"))))
+            hints.append(hinted(lambda: image_j.newImage("one.tif", "8-bit", 45, 45, 1).show()))
+            image_j.runMacro(f'close("two.tif");\nsetBatchMode(true);\nopen("{tmp_path / "two.tif"}");', "")
+            hints.append(hinted(lambda: None))
+        finally:
+            done.set()
+            jimport("java.lang.Thread").detach()
+
+    monkeypatch.setattr(Desktop, "running", property(lambda _: not done.is_set()))
+    Thread(target=person, daemon=True).start()
+    assert gui(Namespace(images=[tmp_path / "one.tif"], fiji=ij.fiji, heap_mb=None)) == 0
+    assert hints == [True, True, False, False, False]
 
 
 # The macros that we ship

@@ -10,6 +10,7 @@ from roifile import ImagejRoi
 
 from stormseg_ij.commands import COMMANDS
 from stormseg_ij.image import Image
+from stormseg_ij.review import doubts
 from stormseg_ij.roi_files import decoded
 from stormseg_ij.roi_properties import properties
 from stormseg_ij.rois import labels_to_rois
@@ -205,6 +206,39 @@ def test_the_menu_comes_back_after_refresh_menus(driver, scene):
     driver.macro('run("Refresh Menus");')
     until(lambda: ours() == 1, "the menu comes back", seconds=8)
     assert driver.menu("Next Nucleus to Review").said == []
+
+
+def test_the_narrow_status_bar_begins_with_the_nucleus(driver, scene):
+    imp = scene()
+    least = doubts([decoded(data) for data in driver.rois()], driver.bench.desk.shape(imp))[0]
+    outcome = driver.menu("Next Nucleus to Review")
+    place = f"{driver.names()[least.index]} (1 of {len(driver.names())}): "
+    assert least.reasons
+    assert outcome.status == place + ", ".join(least.reasons)
+
+
+@pytest.mark.parametrize("title", ["[x.tif", "a ]b[.tif"])
+def test_a_value_that_no_macro_can_hold_is_used_and_not_recorded(driver, scene, title):
+    imp = scene()
+    truth = np.zeros((imp.getHeight(), imp.getWidth()), np.uint16)
+    truth[20:60, 30:80] = 1
+    driver.show(Image(truth, "truth")).setTitle(title)
+
+    def score():
+        driver.IJ.selectWindow(imp.getID())
+        outcome = driver.menu(
+            "Score Against Truth", answer=lambda dialog: dialog.getStringFields().firstElement().setText(title)
+        )
+        assert (outcome.dialogs, outcome.said) == (["Score Against Truth"], [])
+        return outcome.log
+
+    assert not any("record" in line for line in score())
+    recorder = driver.recorder()
+    lines = [line for line in score() if "record" in line]
+    assert len(lines) == 1
+    assert lines[0].startswith(f"Score Against Truth: not recorded: {title!r} has brackets that do not pair")
+    assert not any("Score" in line for line in driver.recorded(recorder))
+    assert driver.java("ij.measure.ResultsTable").getResultsTable("Nuclei Scores").size() == 2
 
 
 @pytest.mark.skipif(hasattr(os, "geteuid") and os.geteuid() == 0, reason="root writes everywhere")
