@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from roifile import ImagejRoi
 
 from stormseg_ij import bridge

@@ -1,8 +1,12 @@
 """The nuclei of an image as the ROI Manager holds them: what belongs to it, undo, numbers, audit, and saving."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+from roifile import ImagejRoi
 
+from stormseg_ij.bridge.manager import Entry
 from stormseg_ij.commands.session import Session
 from stormseg_ij.errors import ImageError
 from stormseg_ij.roi_files import decoded, read_rois
@@ -12,21 +16,25 @@ SHAPE = (60, 80)
 
 
 class FakeManager:
-    """A list of ROIs as bytes; each knows the image it was drawn in."""
+    """A list of ROIs; each knows the image it was drawn in, and is an object of its own."""
 
     headless = False
 
     def __init__(self):
-        self.held, self.drawn_in, self.chosen, self.opened = [], [], [], True
+        self.listed, self.chosen, self.opened, self.made = [], [], True, 0
+
+    @property
+    def held(self):
+        return [entry.data for entry in self.listed]
 
     def is_open(self):
         return self.opened
 
-    def rois(self, indexes=None):
-        return list(self.held) if indexes is None else [self.held[i] for i in indexes]
+    def entries(self):
+        return list(self.listed)
 
-    def image_numbers(self, indexes):
-        return [self.drawn_in[i] for i in indexes]
+    def rois(self):
+        return self.held
 
     def selected(self):
         return self.chosen
@@ -34,24 +42,30 @@ class FakeManager:
     def deselect(self):
         self.chosen = []
 
-    def append(self, rois, imp):
-        self.held += rois
-        self.drawn_in += [0] * len(rois)
+    def append(self, rois, imp=None, *, drawn_in=0):
+        for data in rois:
+            self.made += 1
+            self.listed.append(Entry(data, self.made, drawn_in))
 
     def replace(self, index, roi):
-        self.held[index] = roi
+        self.made += 1
+        self.listed[index] = Entry(roi, self.made, 0)
+
+    def changed_in_place(self, index, roi):
+        self.listed[index] = self.listed[index]._replace(data=roi)
 
     def delete(self, indexes, imp=None):
         for index in sorted(indexes, reverse=True):
-            del self.held[index], self.drawn_in[index]
+            del self.listed[index]
 
 
 class FakeDesk:
-    """Two open images, 1 and 2, in one folder; an image is its number."""
+    """Two open images, 1 and 2; an image is its number."""
 
     def __init__(self, folder):
-        self.manager, self.folder, self.lines = FakeManager(), folder, []
+        self.manager, self.lines = FakeManager(), []
         self.open, self.batch, self.running = {1, 2}, False, True
+        self.files = {1: (str(folder), "one.tif"), 2: (str(folder), "two.tif"), 3: (str(folder), "one.tif")}
 
     def number(self, imp):
         return imp
@@ -59,14 +73,14 @@ class FakeDesk:
     def numbered(self, number):
         return number if number in self.open else None
 
+    def file(self, imp):
+        return self.files[imp]
+
     def title(self, imp):
-        return f"{self.name(imp)}.tif"
+        return self.files[imp][1]
 
     def name(self, imp):
-        return {1: "one", 2: "two"}.get(imp, "one")
-
-    def directory(self, imp):
-        return str(self.folder)
+        return Path(self.files[imp][1]).stem
 
     def shape(self, imp):
         return SHAPE
@@ -105,16 +119,49 @@ def names(session, image):
     return [nucleus.roi.name for nucleus in session.nuclei(image)]
 
 
+def drawn(name, number=4):
+    """A ROI that a person drew: it names no image."""
+    [roi] = squares("", number)
+    roi.props, roi.name = "", name
+    return roi.tobytes()
+
+
 def test_nuclei_belong_to_the_image_that_they_name_or_were_drawn_in(desk, session):
     found(session, 1, squares("one", 1, 2))
     found(session, 2, squares("two", 1))
-    [drawn] = squares("", 3)
-    drawn.props, drawn.name = "", "mine"
-    for number in (2, 9):  # 9 is closed: it may belong to any
-        desk.manager.held.append(drawn.tobytes())
-        desk.manager.drawn_in.append(number)
-    assert names(session, 1) == ["nucleus_0001", "nucleus_0002", "mine"]
-    assert names(session, 2) == ["nucleus_0001", "mine", "mine"]
+    desk.manager.append([drawn("mine")], drawn_in=2)
+    desk.manager.append([drawn("of another one")], drawn_in=9)  # it is closed
+    desk.manager.append([drawn("opened")])
+    assert names(session, 2) == ["nucleus_0001", "mine", "opened"]  # the active one takes what was opened from a file
+    assert names(session, 1) == ["nucleus_0001", "nucleus_0002"]
+
+
+def test_images_of_one_name_keep_their_nuclei_apart(desk, session, tmp_path):
+    (tmp_path / "day 2").mkdir()
+    desk.files[2] = (str(tmp_path / "day 2"), "one.tif")
+    found(session, 1, squares("one", 1, 2))
+    assert names(session, 2) == []
+    found(session, 2, squares("one", 1), where="replace")
+    assert [names(session, image) for image in (1, 2)] == [["nucleus_0001", "nucleus_0002"], ["nucleus_0001"]]
+
+
+def test_a_set_follows_its_image_to_another_file(desk, session, tmp_path):
+    found(session, 1, squares("one", 1, 2))
+    desk.files[1] = (str(tmp_path), "renamed.tif")
+    assert names(session, 1) == ["nucleus_0001", "nucleus_0002"]
+    session.sync(1)
+    session.flush()
+    assert [row.change for row in session.changes(1)] == ["added", "added"]
+    assert [roi.name for roi in read_rois(tmp_path / "renamed.tif_nuclei.zip")] == ["nucleus_0001", "nucleus_0002"]
+
+
+def test_an_image_that_is_opened_again_has_its_nuclei(desk, session):
+    found(session, 1, squares("one", 1, 2))
+    desk.manager.append([drawn("mine")], drawn_in=1)
+    session.sync(1)
+    desk.open = {2, 3}
+    assert names(session, 3) == ["nucleus_0001", "nucleus_0002", "mine"]
+    assert names(session, 2) == []
 
 
 def test_undo_gives_back_what_was_there_and_touches_no_other_image(desk, session):
@@ -149,10 +196,8 @@ def test_no_number_is_given_twice(session):
 
 
 def test_replace_takes_out_only_what_a_model_found(desk, session):
-    [drawn] = squares("", 4)
-    drawn.props, drawn.name = "", "mine"
     found(session, 1, squares("one", 1, 2))
-    desk.manager.append([drawn.tobytes()], 1)
+    desk.manager.append([drawn("mine")], drawn_in=1)
     found(session, 1, squares("one", 3), where="replace")
     assert names(session, 1) == ["mine", "nucleus_0003"]
 
@@ -171,11 +216,12 @@ def test_the_audit_tells_hand_from_model_and_the_set_is_saved(desk, session, tmp
 
 def test_a_closed_roi_manager_deletes_no_nucleus(desk, session, tmp_path):
     found(session, 1, squares("one", 1, 2))
-    desk.manager.held, desk.manager.drawn_in, desk.manager.opened = [], [], False
+    desk.manager.listed, desk.manager.opened = [], False
     session.sync(1)
     assert len(session.changes(1)) == 2  # both were added; none was deleted
     desk.manager.opened = True
-    assert session.restore(1) == 2
+    assert session.restore(1)[0] == 2
+    assert len(session.changes(1)) == 2
     assert [decoded(data).name for data in desk.manager.held] == ["nucleus_0001", "nucleus_0002"]
     with pytest.raises(ImageError, match="in the ROI Manager already"):
         session.restore(1)
@@ -186,3 +232,102 @@ def test_nothing_is_saved_where_a_macro_saves_itself(desk, session, tmp_path):
     found(session, 1, squares("one", 1))
     session.flush()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_old_set_is_kept_where_the_image_is_segmented_anew(desk, session, tmp_path):
+    found(session, 1, squares("one", 1, 2, 3))
+    session.change(1, "Delete Nuclei", removed=[0])
+    session.flush()
+    later = FakeDesk(tmp_path)
+    again = Session(later)
+    found(again, 1, squares("one", 1, 2, 3))
+    again.close()
+    old = read_rois(tmp_path / "one.tif_nuclei-1.zip")
+    assert [roi.name for roi in old] == ["nucleus_0002", "nucleus_0003"]
+    assert len(read_rois(tmp_path / "one.tif_nuclei.zip")) == 3
+    assert "one.tif_nuclei-1.zip" in later.lines[0]
+
+
+def test_who_opens_the_saved_file_goes_on_with_it(desk, session, tmp_path):
+    found(session, 1, squares("one", 1, 2, 3))
+    session.flush()
+    later = FakeDesk(tmp_path)
+    again = Session(later)
+    later.manager.append([roi.tobytes() for roi in read_rois(tmp_path / "one.tif_nuclei.zip")[1:]])
+    again.sync(1)
+    assert [(row.nucleus, row.change, row.by) for row in again.changes(1)][3:] == [("nucleus_0001", "deleted", "hand")]
+    again.close()
+    assert len(read_rois(tmp_path / "one.tif_nuclei.zip")) == 2
+    assert not (tmp_path / "one.tif_nuclei-1.zip").exists()
+
+
+def test_hand_work_during_long_work_is_the_persons(desk, session):
+    found(session, 1, squares("one", 1))
+    desk.manager.append([drawn("mine")], drawn_in=1)
+    found(session, 1, squares("one", 2))
+    by = {row.nucleus: (row.command, row.by) for row in session.changes(1)}
+    assert by["mine"] == ("ROI Manager", "hand")
+    assert by["nucleus_0002"] == ("Segment Nuclei", "model m")
+    session.undo(1)
+    assert names(session, 1) == ["nucleus_0001", "mine"]
+
+
+def test_undo_of_the_same_again_doubles_nothing(desk, session):
+    found(session, 1, squares("one", 1, 2))
+    found(session, 1, squares("one", 1, 2), where="replace")
+    session.undo(1)
+    assert names(session, 1) == ["nucleus_0001", "nucleus_0002"]
+
+
+def test_undo_does_not_mind_another_colour_and_passes_over_what_was_changed(desk, session):
+    found(session, 1, squares("one", 1, 2))
+    session.change(1, "Merge Nuclei", removed=[1], replaced={0: squares("one", 3)[0]})
+    roi = ImagejRoi.frombytes(desk.manager.held[0])
+    roi.stroke_color = bytes([255, 1, 2, 3])
+    desk.manager.changed_in_place(0, roi.tobytes())
+    assert session.undo(1) == "Merge Nuclei"
+    session.change(1, "Delete Nuclei", removed=[0])
+    session.change(1, "Smooth Nuclei", replaced={0: squares("one", 5)[0]})
+    desk.manager.delete([0])
+    with pytest.raises(ImageError, match="cannot undo Smooth Nuclei"):
+        session.undo(1)
+    assert session.undo(1) == "Delete Nuclei"
+
+
+def test_what_a_macro_in_batch_mode_leaves_behind_is_saved_after_it(desk, session, tmp_path):
+    desk.batch = True
+    found(session, 1, squares("one", 1, 2))
+    session.look(desk.manager.entries())
+    assert not list(tmp_path.iterdir())
+    desk.batch = False
+    session.look(desk.manager.entries())
+    assert [(row.by, row.change) for row in session.changes(1)] == [("model m", "added")] * 2
+
+
+def test_the_last_changes_before_closing_are_noted(desk, session):
+    found(session, 1, squares("one", 1, 2))
+    desk.manager.delete([1])
+    session.before_closing()
+    desk.open, desk.manager.listed, desk.manager.opened = {2}, [], False
+    session.look([])
+    desk.open = {2, 3}
+    assert [(row.nucleus, row.change) for row in session.changes(3)][2:] == [("nucleus_0002", "deleted")]
+
+
+def test_restore_takes_no_set_of_another_image(desk, session, tmp_path, monkeypatch):
+    monkeypatch.setattr("platformdirs.user_data_path", lambda *_, **__: tmp_path / "data")
+    desk.files[1] = desk.files[2] = (None, "Untitled")
+    monkeypatch.setattr(desk, "shape", lambda imp: SHAPE if imp == 1 else (15, 15))
+    found(session, 1, squares("Untitled", 1, 2))
+    session.flush()
+    with pytest.raises(ImageError, match="no nuclei are saved for Untitled that fit into it"):
+        session.restore(2)
+    monkeypatch.setattr(desk, "shape", lambda imp: SHAPE)
+    desk.open = {3}
+    desk.files[3] = (None, "Untitled")
+    desk.manager.listed = []
+    assert session.restore(3)[0] == 2
+    session.change(3, "Delete Nuclei", removed=[0])
+    session.flush()
+    sizes = sorted(len(read_rois(path)) for path in (tmp_path / "data").rglob("*_nuclei.zip"))
+    assert sizes == [1, 2]

@@ -83,9 +83,9 @@ class Call:
         options : mapping of str to str
             Values by key, those with blanks in brackets.
         """
-        if not self.is_recorded:
-            return
         recorder = self._host.recorder
+        if recorder is None or not self.is_recorded:
+            return
         recorder.setCommand(self.name)
         # A path with "size=" in it before that key would be taken for the key: it comes last.
         for key, value in sorted(options.items(), key=lambda item: "=" in item[1]):

@@ -290,3 +290,11 @@ def until(condition, what, *, seconds=PATIENCE_SECONDS):
         assert time.monotonic() < end, f"waited {seconds} s: {what}"
         time.sleep(_LOOK_SECONDS)
     return found
+
+
+def one_line(outcome):
+    """Return the one thing that was said."""
+    assert len(outcome.said) == 1, outcome
+    assert "fault of StormSeg" not in outcome.said[0]
+    assert "\n" not in outcome.said[0]
+    return outcome.said[0]

@@ -100,7 +100,6 @@ def test_a_dialog_forgets_what_belongs_to_one_image(person, bench, ij, part, tmp
     write_labels(tmp_path / "truth.tif", labels)
     bench.desk.manager.append([roi.tobytes() for roi in labels_to_rois(labels, image_name="part")], part)
     person.put_at(person.manager, 760, 300)
-    person.focus(part.getWindow())
     person.choose("Plugins", "StormSeg", name)
     person.fill(name, "Truth", str(tmp_path / "truth.tif"))
     person.fill(name, "IoU", "0.5")
@@ -108,7 +107,6 @@ def test_a_dialog_forgets_what_belongs_to_one_image(person, bench, ij, part, tmp
     until(lambda: person.java("ij.measure.ResultsTable").getResultsTable("Nuclei Scores"), "a table of scores")
     until(lambda: not bench.running, "the command ends")
     bench.desk.remember("score-against-truth.truth", "kept by an older version.tif")
-    person.focus(part.getWindow())
     person.choose("Plugins", "StormSeg", name)
     assert str(person.field(name, "IoU").getText()) == "0.5"
     assert str(person.field(name, "Truth").getText()) == ""

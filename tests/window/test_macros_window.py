@@ -151,7 +151,7 @@ def test_gui_tells_of_saved_nuclei_of_every_image_that_is_opened(ij, tmp_path, m
             hints.append(hinted(lambda: None))  # that on the command line
             hints.append(hinted(lambda: image_j.open(str(tmp_path / "two.tif"))))
             hints.append(hinted(lambda: image_j.open(str(tmp_path / "three.tif"))))
-            hints.append(hinted(lambda: image_j.newImage("one.tif", "8-bit", 45, 45, 1).show()))
+            hints.append(hinted(lambda: image_j.newImage("one.tif", "8-bit", 45, 45, 1)))
             image_j.runMacro(f'close("two.tif");\nsetBatchMode(true);\nopen("{tmp_path / "two.tif"}");', "")
             hints.append(hinted(lambda: None))
         finally:

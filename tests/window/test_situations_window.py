@@ -5,7 +5,7 @@ import threading
 
 import numpy as np
 import pytest
-from driver import pixels, until
+from driver import one_line, pixels, until
 from roifile import ImagejRoi
 
 from stormseg_ij.commands import COMMANDS
@@ -23,14 +23,6 @@ NEEDS_NUCLEI = [
     for name in ON_IMAGE
     if name not in ("Preprocess STORM Image", "Segment Nuclei", "Labels to ROIs", "Score Against Truth")
 ]
-
-
-def one_line(outcome):
-    """Return the one thing that was said."""
-    assert len(outcome.said) == 1, outcome
-    assert "fault of StormSeg" not in outcome.said[0]
-    assert "\n" not in outcome.said[0]
-    return outcome.said[0]
 
 
 def users_roi(left, name, *, size=9):
