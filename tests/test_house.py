@@ -16,7 +16,8 @@ PACKAGE = REPOSITORY / "stormseg_ij"
 LAYERS = [
     ["stormseg_ij", "errors", "files", "calibration", "rows", "pieces", "decode", "image",
      "settings", "macro_options", "imagej_settings"],
-    ["regions", "labels", "outlines", "roi_files", "roi_properties", "rois", "cuts", "corrections", "review", "changes", "store", "measure", "overlap", "metrics", "candidates", "pairs",
+    ["regions", "labels", "outlines", "roi_files", "roi_properties", "rois", "measure", "overlap", "metrics",
+     "candidates", "pairs", "cuts", "corrections", "review", "changes", "store",
      "overlap_rules", "postprocess", "evidence", "borders", "refine", "scale", "tiling", "mapped", "page", "picture",
      "cards", "quality", "shapes", "layouts", "textures", "stray", "simulate", "installation", "display"],
     ["bridge", "models"],

@@ -144,9 +144,9 @@ def test_help_tells_range_default_and_choices():
     add_arguments(parser, Sample)
     text = parser.format_help()
     for words in (
-        "--count N", "how many from 1 to 9 (default: 3)", "part of all above 0 (default: 0.5)", "--size N|auto",
-        "in pixels of at least 8 (default: auto)", "--kind cell|tissue", "--name NAME", "--fast, --no-fast",
-        "100 % quicker (default: False)",
+        "--count N", "how many (from 1 to 9; default: 3)", "part of all (above 0; default: 0.5)", "--size N|auto",
+        "in pixels (of at least 8; default: auto)", "--kind cell|tissue", "--name NAME", "--fast, --no-fast",
+        "100 % quicker (default: off)",
     ):  # fmt: skip
         assert words in text
     assert "(default: None)" not in text

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from stormseg_ij.cli.terminal import line
 from stormseg_ij.errors import ImageError
-from stormseg_ij.store import Store
 
 if TYPE_CHECKING:
     from stormseg_ij.bridge import ImagePlus
@@ -61,12 +60,14 @@ class SavedHint:
 
     def look(self) -> None:
         """Look at the images that were opened since the last look."""
+        from stormseg_ij.store import Store
+
         while not self._opened.empty():
             imp = self._opened.get()
-            directory = self._desk.directory(imp)
+            directory, name = self._desk.file(imp)
             if directory is None or self._desk.batch or not self._desk.is_open(imp):
                 continue
-            if Store.for_image(directory, self._desk.title(imp)).exists():
+            if Store.for_image(directory, name).exists():
                 self._desk.status("Nuclei of an earlier time are saved: Plugins > StormSeg > Restore Nuclei")
 
     def close(self) -> None:

@@ -316,10 +316,6 @@ class Session:
             return len(missing), str(store.set_path)
         raise ImageError(f"no nuclei are saved for {title} that fit into it; segment it, or open its ROI zip")
 
-    def saved_before(self, imp: ImagePlus) -> bool:
-        """Tell whether nuclei of an earlier time are saved for this image."""
-        return self._set(imp).store.exists()
-
     def flush(self) -> None:
         """Wait until all is saved."""
         self._keeper.flush()
