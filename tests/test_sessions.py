@@ -43,20 +43,27 @@ class FakeManager:
         self.chosen = []
 
     def append(self, rois, imp=None, *, drawn_in=0):
+        first = self.made + 1
         for data in rois:
             self.made += 1
             self.listed.append(Entry(data, self.made, drawn_in))
+        return list(range(first, self.made + 1))
 
-    def replace(self, index, roi):
+    def replace(self, identity, roi):
         self.made += 1
+        [index] = [i for i, entry in enumerate(self.listed) if entry.identity == identity]
         self.listed[index] = Entry(roi, self.made, 0)
+        return self.made
 
     def changed_in_place(self, index, roi):
         self.listed[index] = self.listed[index]._replace(data=roi)
 
-    def delete(self, indexes, imp=None):
-        for index in sorted(indexes, reverse=True):
-            del self.listed[index]
+    def delete(self, identities, imp=None):
+        self.listed = [entry for entry in self.listed if entry.identity not in set(identities)]
+
+    def press_delete(self, index):
+        """Do what a person does with the button."""
+        del self.listed[index]
 
 
 class FakeDesk:
@@ -168,7 +175,8 @@ def test_undo_gives_back_what_was_there_and_touches_no_other_image(desk, session
     found(session, 2, squares("two", 1, 2))
     found(session, 1, squares("one", 1, 2, 3))
     before = sorted(desk.manager.held)
-    session.change(1, "Merge Nuclei", removed=[3], replaced={2: squares("one", 5)[0]})
+    one, two, _ = session.nuclei(1)
+    session.change(1, "Merge Nuclei", removed=[two], replaced=[(one, squares("one", 5)[0])])
     assert sorted(desk.manager.held) != before
     assert session.undo(1) == "Merge Nuclei"
     assert sorted(desk.manager.held) == before
@@ -181,7 +189,7 @@ def test_undo_gives_back_what_was_there_and_touches_no_other_image(desk, session
 
 def test_undo_refuses_where_a_person_changed_it_since(desk, session):
     found(session, 1, squares("one", 1))
-    desk.manager.delete([0])
+    desk.manager.press_delete(0)
     session.sync(1)
     with pytest.raises(ImageError, match="nucleus_0001 was changed or deleted since"):
         session.undo(1)
@@ -189,7 +197,7 @@ def test_undo_refuses_where_a_person_changed_it_since(desk, session):
 
 def test_no_number_is_given_twice(session):
     found(session, 1, squares("one", 1, 2, 3))
-    session.change(1, "Delete Nuclei", removed=[2])
+    session.change(1, "Delete Nuclei", removed=session.nuclei(1)[2:])
     assert names(session, 1) == ["nucleus_0001", "nucleus_0002"]
     assert session.next_number(1) == 4
     assert session.next_number(2) == 1
@@ -204,7 +212,7 @@ def test_replace_takes_out_only_what_a_model_found(desk, session):
 
 def test_the_audit_tells_hand_from_model_and_the_set_is_saved(desk, session, tmp_path):
     found(session, 1, squares("one", 1, 2))
-    desk.manager.delete([0])
+    desk.manager.press_delete(0)
     session.sync(1)
     told = [(row.command, row.by) for row in session.changes(1)]
     assert told == [("Segment Nuclei", "model m")] * 2 + [("ROI Manager", "hand")]
@@ -236,7 +244,7 @@ def test_nothing_is_saved_where_a_macro_saves_itself(desk, session, tmp_path):
 
 def test_an_old_set_is_kept_where_the_image_is_segmented_anew(desk, session, tmp_path):
     found(session, 1, squares("one", 1, 2, 3))
-    session.change(1, "Delete Nuclei", removed=[0])
+    session.change(1, "Delete Nuclei", removed=session.nuclei(1)[:1])
     session.flush()
     later = FakeDesk(tmp_path)
     again = Session(later)
@@ -248,17 +256,78 @@ def test_an_old_set_is_kept_where_the_image_is_segmented_anew(desk, session, tmp
     assert "one.tif_nuclei-1.zip" in later.lines[0]
 
 
+def opened_again(tmp_path, first):
+    """Start ImageJ again, and open the saved file from its ROI number `first` on."""
+    later = FakeDesk(tmp_path)
+    again = Session(later)
+    later.manager.append([roi.tobytes() for roi in read_rois(tmp_path / "one.tif_nuclei.zip")[first:]])
+    again.sync(1)
+    return later, again
+
+
 def test_who_opens_the_saved_file_goes_on_with_it(desk, session, tmp_path):
     found(session, 1, squares("one", 1, 2, 3))
     session.flush()
-    later = FakeDesk(tmp_path)
-    again = Session(later)
-    later.manager.append([roi.tobytes() for roi in read_rois(tmp_path / "one.tif_nuclei.zip")[1:]])
+    later, again = opened_again(tmp_path, 0)
+    later.manager.press_delete(0)
     again.sync(1)
     assert [(row.nucleus, row.change, row.by) for row in again.changes(1)][3:] == [("nucleus_0001", "deleted", "hand")]
     again.close()
     assert len(read_rois(tmp_path / "one.tif_nuclei.zip")) == 2
     assert not (tmp_path / "one.tif_nuclei-1.zip").exists()
+
+
+def test_who_opens_a_part_of_it_does_not(desk, session, tmp_path):
+    found(session, 1, squares("one", 1, 2, 3))
+    session.flush()
+    _, again = opened_again(tmp_path, 1)
+    again.close()
+    assert len(read_rois(tmp_path / "one.tif_nuclei-1.zip")) == 3
+
+
+def test_a_nucleus_that_is_deleted_meanwhile_takes_no_other_with_it(desk, session):
+    found(session, 1, squares("one", 1, 2, 3))
+    one, two, _ = session.nuclei(1)
+    desk.manager.press_delete(0)
+    session.change(1, "Delete Nuclei", removed=[two])
+    assert names(session, 1) == ["nucleus_0003"]
+    with pytest.raises(ImageError, match="nucleus_0001 was changed or deleted meanwhile"):
+        session.change(1, "Delete Nuclei", removed=[one])
+    assert names(session, 1) == ["nucleus_0003"]
+
+
+def test_the_roi_manager_closed_right_after_a_change(desk, session):
+    found(session, 1, squares("one", 1, 2))
+    desk.manager.press_delete(0)
+    session.before_closing()
+    desk.manager.listed, desk.manager.opened = [], False
+    session.look([])
+    assert [(row.nucleus, row.change) for row in session.changes(1)][2:] == [("nucleus_0001", "deleted")]
+    assert session.restore(1)[0] == 1
+
+
+def test_two_images_closed_one_after_the_other(desk, session, tmp_path):
+    found(session, 1, squares("one", 1, 2))
+    found(session, 2, squares("two", 1, 2))
+    desk.manager.press_delete(0)
+    session.before_closing()
+    desk.open = {2}
+    session.before_closing()
+    desk.open = set()
+    session.look(desk.manager.entries())
+    session.flush()
+    assert [len(read_rois(tmp_path / f"{name}.tif_nuclei.zip")) for name in ("one", "two")] == [1, 2]
+
+
+def test_nuclei_in_the_list_keep_their_image_known(desk, session, tmp_path):
+    for number in range(3, 33):
+        desk.files[number] = (str(tmp_path), f"{number}.tif")
+        desk.open = {number}
+        found(session, number, squares(str(number), 1))
+    desk.open = {99}
+    session.look(desk.manager.entries())
+    desk.files[99] = desk.files[3]
+    assert names(session, 99) == ["nucleus_0001"]
 
 
 def test_hand_work_during_long_work_is_the_persons(desk, session):
@@ -281,14 +350,15 @@ def test_undo_of_the_same_again_doubles_nothing(desk, session):
 
 def test_undo_does_not_mind_another_colour_and_passes_over_what_was_changed(desk, session):
     found(session, 1, squares("one", 1, 2))
-    session.change(1, "Merge Nuclei", removed=[1], replaced={0: squares("one", 3)[0]})
+    one, two = session.nuclei(1)
+    session.change(1, "Merge Nuclei", removed=[two], replaced=[(one, squares("one", 3)[0])])
     roi = ImagejRoi.frombytes(desk.manager.held[0])
     roi.stroke_color = bytes([255, 1, 2, 3])
     desk.manager.changed_in_place(0, roi.tobytes())
     assert session.undo(1) == "Merge Nuclei"
-    session.change(1, "Delete Nuclei", removed=[0])
-    session.change(1, "Smooth Nuclei", replaced={0: squares("one", 5)[0]})
-    desk.manager.delete([0])
+    session.change(1, "Delete Nuclei", removed=session.nuclei(1)[:1])
+    session.change(1, "Smooth Nuclei", replaced=[(session.nuclei(1)[0], squares("one", 5)[0])])
+    desk.manager.press_delete(0)
     with pytest.raises(ImageError, match="cannot undo Smooth Nuclei"):
         session.undo(1)
     assert session.undo(1) == "Delete Nuclei"
@@ -306,7 +376,7 @@ def test_what_a_macro_in_batch_mode_leaves_behind_is_saved_after_it(desk, sessio
 
 def test_the_last_changes_before_closing_are_noted(desk, session):
     found(session, 1, squares("one", 1, 2))
-    desk.manager.delete([1])
+    desk.manager.press_delete(1)
     session.before_closing()
     desk.open, desk.manager.listed, desk.manager.opened = {2}, [], False
     session.look([])
@@ -327,7 +397,7 @@ def test_restore_takes_no_set_of_another_image(desk, session, tmp_path, monkeypa
     desk.files[3] = (None, "Untitled")
     desk.manager.listed = []
     assert session.restore(3)[0] == 2
-    session.change(3, "Delete Nuclei", removed=[0])
+    session.change(3, "Delete Nuclei", removed=session.nuclei(3)[:1])
     session.flush()
     sizes = sorted(len(read_rois(path)) for path in (tmp_path / "data").rglob("*_nuclei.zip"))
     assert sizes == [1, 2]

@@ -366,7 +366,11 @@ class Desktop:
 
     @property
     def running(self) -> bool:
-        """False once ImageJ's window was closed."""
+        """False once ImageJ's window, or Java, was closed."""
+        import jpype
+
+        if not jpype.isJVMStarted():
+            return False
         window = self._ij.getInstance()
         return self.ij.headless or (window is not None and bool(window.isDisplayable()))
 

@@ -84,41 +84,58 @@ class Manager:
         manager = self._instance()
         return [] if manager is None else [int(index) for index in manager.getSelectedIndexes()]
 
-    def append(self, rois: Sequence[bytes], imp: ImagePlus | None) -> None:
-        """Add ROIs at the end, and show all on the image if it is given."""
+    def append(self, rois: Sequence[bytes], imp: ImagePlus | None) -> list[int]:
+        """Add ROIs at the end, and show all on the image if it is given; return their identities."""
         if not rois:
-            return
+            return []
         manager, made = self._opened(), [self.decoded(roi) for roi in rois]
+        identity, added = self._jimport("java.lang.System").identityHashCode, list[int]()
 
         def add() -> None:
             # Adding one as the button does would repaint the image each time.
             for roi in made:
                 manager.add(imp, roi, -1)
+                added.append(int(identity(manager.getRoi(manager.getCount() - 1))))
 
         on_event_thread(add, visible=bool(manager.isVisible()))
         if imp is not None:
             self.show_all(imp)
+        return added
 
-    def replace(self, index: int, roi: bytes) -> None:
-        """Put a ROI in the place of another, with its own name."""
-        manager = self._opened()
-        made = self.decoded(roi)
-        name = made.getName()
-        manager.setRoi(made, index)
-        manager.rename(index, name)
+    def replace(self, identity: int, roi: bytes) -> int | None:
+        """Put a ROI in the place of another, with its own name; return its identity, None where that one is gone."""
+        manager, made = self._opened(), self.decoded(roi)
+        identities, new = self._jimport("java.lang.System").identityHashCode, list[int]()
 
-    def delete(self, indexes: Iterable[int], imp: ImagePlus | None = None) -> None:
-        """Take entries out, and repaint the image if it is given."""
-        manager = self._instance()
-        doomed = sorted(set(indexes), reverse=True)
+        def put() -> None:
+            place = next((i for i, old in enumerate(manager.getRoisAsArray()) if identities(old) == identity), None)
+            if place is not None:
+                name = made.getName()
+                manager.setRoi(made, place)
+                manager.rename(place, name)
+                new.append(int(identities(manager.getRoi(place))))
+
+        on_event_thread(put, visible=bool(manager.isVisible()))
+        return new[0] if new else None
+
+    def delete(self, identities: Iterable[int], imp: ImagePlus | None = None) -> None:
+        """Take ROIs out, and repaint the image if it is given; those that are gone already are none."""
+        manager, doomed = self._instance(), set(identities)
         if manager is None or not doomed:
             return
         shown = imp is not None and self.shows_all(imp)
         if shown and len(doomed) > _REPAINTED:
             self._command(manager, "Show None", imp)
+        identity = self._jimport("java.lang.System").identityHashCode
+
+        def delete() -> None:
+            rois = manager.getRoisAsArray()
+            for index in reversed(range(len(rois))):
+                if identity(rois[index]) in doomed:
+                    manager.delete(index)
+
         with self._unrecorded():
-            for index in doomed:
-                manager.delete(index)
+            on_event_thread(delete, visible=bool(manager.isVisible()))
         if shown and len(doomed) > _REPAINTED:
             self.show_all(imp)
 

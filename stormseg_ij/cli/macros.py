@@ -22,8 +22,11 @@ def run(arguments: argparse.Namespace) -> int:
     if windows:
         display.start()  # it ends with this process: Java would not survive its end
     ij = bridge.start(fiji, headless=not windows, heap_mb=heap, macros=True)
-    commands.install(ij, unattended=True)
-    returned = run_macro_file(ij, path, arguments.argument, say=_say)
+    bench = commands.install(ij, unattended=True)
+    try:
+        returned = run_macro_file(ij, path, arguments.argument, say=_say)
+    finally:
+        bench.close()
     if returned is not None:
         _say(returned)
     return 0

@@ -40,7 +40,7 @@ def merge_nuclei(job: Job) -> None:
     _refuse_planes(job, chosen)
     made = merged([nucleus.roi for nucleus in chosen], job.desk.shape(job.imp))
     keep = next((n for n in chosen if n.roi.name == made.rois[0].name), chosen[0])
-    _apply(job, {keep.index: made.rois[0]}, removed=[n.index for n in chosen if n.index != keep.index], made=made)
+    _apply(job, [(keep, made.rois[0])], removed=[nucleus for nucleus in chosen if nucleus is not keep], made=made)
     job.say(f"{plural(len(chosen), 'nucleus', 'nuclei')} are {made.rois[0].name} now")
 
 
@@ -63,7 +63,7 @@ def split_nucleus(job: Job) -> None:
         nucleus = next((n for n in touched if n.index in selected), touched[0])
         made = split_by_line(nucleus.roi, line, shape, next_number=number)
         job.desk.clear_selection(job.imp)
-    _apply(job, {nucleus.index: made.rois[0]}, added=made.rois[1:], made=made)
+    _apply(job, [(nucleus, made.rois[0])], added=made.rois[1:], made=made)
     job.say(f"{nucleus.roi.name} is {', '.join(roi.name for roi in made.rois)} now")
 
 
@@ -88,14 +88,14 @@ def redraw_nucleus(job: Job) -> None:
         raise ImageError(f"the outline is that of {nucleus.roi.name} already; draw another one")
     made = redrawn(nucleus.roi, drawn)
     job.desk.clear_selection(imp)
-    _apply(job, {nucleus.index: made}, made=Corrected(()))
+    _apply(job, [(nucleus, made)], made=Corrected(()))
     job.say(f"{nucleus.roi.name} is redrawn")
 
 
 def delete_nuclei(job: Job) -> None:
     """Delete the nuclei that are selected in the ROI Manager."""
     chosen = _selected(job)
-    job.session.change(job.imp, job.call.name, removed=[nucleus.index for nucleus in chosen])
+    job.session.change(job.imp, job.call.name, removed=chosen)
     job.say(f"{plural(len(chosen), 'nucleus', 'nuclei')} deleted")
 
 
@@ -130,28 +130,26 @@ def show_corrections(job: Job) -> None:
 
 def _each(job: Job, correct: Callable[[ImagejRoi, tuple[int, int]], Corrected]) -> None:
     """Correct every selected nucleus on its own."""
-    shape, replaced = job.desk.shape(job.imp), {}
+    shape, replaced = job.desk.shape(job.imp), []
     notes: list[str] = []
     for nucleus in _selected(job):
         made = correct(nucleus.roi, shape)
-        replaced[nucleus.index] = made.rois[0]
+        replaced.append((nucleus, made.rois[0]))
         notes += made.notes
     _apply(job, replaced, made=Corrected((), tuple(notes)))
     job.say(f"{plural(len(replaced), 'nucleus', 'nuclei')} corrected")
 
 
 def _apply(
-    job: Job, replaced: dict[int, ImagejRoi], *, made: Corrected, removed: Sequence[int] = (),
+    job: Job, replaced: Sequence[tuple[Nucleus, ImagejRoi]], *, made: Corrected, removed: Sequence[Nucleus] = (),
     added: Sequence[ImagejRoi] = (),
 ) -> None:  # fmt: skip
-    job.session.change(
-        job.imp, job.call.name, removed=removed, replaced=replaced, added=[coloured(roi) for roi in added]
-    )
+    """Change the set, and select the first nucleus that is new."""
+    added = [coloured(roi) for roi in added]
+    new = job.session.change(job.imp, job.call.name, removed=removed, replaced=replaced, added=added)
     job.notes += made.notes
-    for index in replaced:
-        if not removed:
-            job.desk.manager.select(job.imp, index)
-            break
+    if new:
+        job.desk.manager.select(job.imp, new[0])
 
 
 def _selected(job: Job, *, exactly_one: bool = False) -> list[Nucleus]:

@@ -55,9 +55,8 @@ class Keeper:
             saved = self.rois(store)
         except ImageError:
             return []  # damaged: saving keeps it under another name
-        other = sum(change.kind is not Kind.DELETED for change in compare(saved, rois, known.shape))
-        if 2 * other > len(rois):
-            return []  # another set: saving keeps the old one under another name
+        if any(change.kind is not Kind.ADDED for change in compare(saved, rois, known.shape)):
+            return []  # something saved would be lost: saving keeps the old set under another name
         known.store = store
         return saved
 
@@ -80,6 +79,14 @@ class Keeper:
             If it is damaged.
         """
         return self._worker.submit(lambda: store.load().entries if store.exists() else []).result()
+
+    def rows_if_whole(self, store: Store) -> list[Entry]:
+        """Read an audit table as `rows` does; a damaged one stays where it is, and is told."""
+        try:
+            return self.rows(store)
+        except ImageError as error:
+            self._tell(f"StormSeg: {error}")
+            return []
 
     def flush(self) -> None:
         """Wait until all is saved."""

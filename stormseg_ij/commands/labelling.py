@@ -50,7 +50,7 @@ def rois_to_labels_image(job: Job) -> None:
     shape, planes = job.desk.shape(imp), job.desk.planes(imp)
     nuclei = [nucleus.roi for nucleus in job.session.nuclei(imp)]
     if not nuclei:
-        raise ImageError(f"the ROI Manager has no ROI of {job.desk.title(imp)}; segment it, or open its ROI zip")
+        raise job.session.none(imp)
     places = [job.desk.plane_of(imp, roi) for roi in nuclei]
     shown = []
     for plane in planes:

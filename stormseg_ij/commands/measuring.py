@@ -34,7 +34,7 @@ def measure_nuclei(job: Job) -> None:
     if not nuclei and selected:
         raise ImageError(f"no nucleus of {title} is selected in the ROI Manager; select some, or give nuclei=all")
     if not nuclei:
-        raise ImageError(f"the ROI Manager has no nucleus of {title}; segment it, or open its ROI zip")
+        raise job.session.none(imp)
     tables = Tables(job.desk.ij)
     wanted = _wanted(tables, job, nuclei)
     if not wanted:

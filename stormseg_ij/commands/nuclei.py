@@ -23,11 +23,14 @@ class Nucleus:
     index : int
         In the ROI Manager; or, with `in_overlay`, among our ROIs in the image's overlay.
     roi : ImagejRoi
+    identity : int
+        Of the object in the ROI Manager, whatever its index is by now.
     in_overlay : bool
     """
 
     index: int
     roi: ImagejRoi
+    identity: int = 0
     in_overlay: bool = False
 
 
@@ -40,7 +43,7 @@ class Step:
     added: tuple[bytes, ...]
 
 
-@dataclass
+@dataclass(eq=False)
 class Set:
     """What is known of one image's nuclei.
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from stormseg_ij.commands.job import Job, plural
-from stormseg_ij.errors import ImageError
 from stormseg_ij.imagej_settings import NextNucleusSettings
 from stormseg_ij.review import doubts
 from stormseg_ij.rois import roi_mask
@@ -19,7 +18,7 @@ def next_nucleus(job: Job) -> None:
     settings, imp = job.settings_as(NextNucleusSettings), job.imp
     nuclei = [nucleus for nucleus in job.session.nuclei(imp) if not nucleus.in_overlay]
     if not nuclei:
-        raise ImageError(f"the ROI Manager has no nucleus of {job.desk.title(imp)}; segment it first")
+        raise job.session.none(imp)
     reviewed = job.session.reviewed(imp)
     if settings.start_over:
         reviewed.clear()

@@ -86,16 +86,12 @@ def selected_area(desk: Desktop, imp: ImagePlus) -> Instance | None:
 
 def _region(job: Job) -> Instance | None:
     """Return the selection to segment in; one that is a nucleus, as after a correction, is none."""
-    area, shape = selected_area(job.desk, job.imp), job.desk.shape(job.imp)
-    if area is None:
+    selection = job.desk.selection(job.imp)
+    roi = None if selection is None else decoded(selection[1])
+    if roi is not None and is_ours(roi):
+        job.notes.append(f"the selection is {roi.name or 'a nucleus'}: the whole image was segmented")
         return None
-    for nucleus in job.session.nuclei(job.imp, selected=True):
-        instance, _ = roi_mask(nucleus.roi, shape)
-        same = instance is not None and instance.box == area.box and bool((instance.mask == area.mask).all())
-        if same and is_ours(nucleus.roi):
-            job.notes.append(f"the selection is {nucleus.roi.name}: the whole image was segmented")
-            return None
-    return area
+    return selected_area(job.desk, job.imp)
 
 
 def _was_looked_at(desk: Desktop, imp: ImagePlus, planes: Sequence[int], area: Instance | None, roi: ImagejRoi) -> bool:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from copy import copy
 from typing import TYPE_CHECKING
 
-from stormseg_ij.changes import Change, Entry, Kind, compare, entries, geometry
+from stormseg_ij.changes import Change, Entry, Kind, compare, entries
 from stormseg_ij.commands.keeping import Keeper
 from stormseg_ij.commands.nuclei import Nucleus, Set, Step, is_ours
+from stormseg_ij.commands.owners import Owners
 from stormseg_ij.errors import ImageError
-from stormseg_ij.roi_files import decoded, encoded
+from stormseg_ij.roi_files import encoded
 from stormseg_ij.roi_properties import properties, property_lines
 from stormseg_ij.rois import extent, roi_number
 from stormseg_ij.store import Store
@@ -35,7 +36,6 @@ _WATCH_SECONDS = 2.0
 _WATCH_SHARE = 20.0
 """Looking for changes takes at most one part in so many of the time."""
 _MOST_UNDO = 50
-_MOST_DECODED = 50_000
 _MOST_CLOSED = 20
 """Closed images whose nuclei are still known, for when they are opened again."""
 
@@ -62,11 +62,11 @@ class Session:
     def __init__(self, desk: Desktop) -> None:
         self._desk = desk
         self._sets: dict[int, Set] = {}
-        self._owners: dict[int, Set] = {}
-        self._decoded: dict[bytes, ImagejRoi] = {}
+        self._owners = Owners(self._sets)
         self._keeper = Keeper(desk.log)
         self._ended = threading.Event()
-        self._last_seen: list[tuple[Set, list[Listed]]] = []
+        self._last_seen: list[tuple[Set, list[Listed], int]] = []
+        self._lock = threading.RLock()
         self._changes = 0
         self.saves = True
 
@@ -83,11 +83,27 @@ class Session:
         """
         chosen = set(self._desk.manager.selected()) if selected else None
         listed = self._desk.manager.entries()
-        mine = self._mine(self._set(imp), listed, active=True)
+        mine = self._owners.mine(self._set(imp), listed, active=True)
         if mine or selected:
-            return [Nucleus(i, self._roi(listed[i].data)) for i in mine if chosen is None or i in chosen]
+            return [
+                Nucleus(i, self._owners.roi(listed[i].data), listed[i].identity)
+                for i in mine
+                if chosen is None or i in chosen
+            ]
         drawn = self._desk.overlay(imp, OVERLAY)
-        return [Nucleus(i, self._roi(data), in_overlay=True) for i, data in enumerate(drawn)]
+        return [Nucleus(i, self._owners.roi(data), in_overlay=True) for i, data in enumerate(drawn)]
+
+    def none(self, imp: ImagePlus) -> ImageError:
+        """Return the error that the image has no nuclei; it names the images that those in the list belong to."""
+        others = {
+            properties(self._owners.roi(entry.data)).get("image", "") for entry in self._desk.manager.entries()
+        } - {""}
+        title, some = self._desk.title(imp), ", ".join(sorted(others)[:3])
+        if others:
+            return ImageError(
+                f"the ROI Manager has no ROI of {title}, but of {some}; choose that image, or segment this"
+            )
+        return ImageError(f"the ROI Manager has no ROI of {title}; segment it, or open its ROI zip")
 
     def next_number(self, imp: ImagePlus) -> int:
         """Return the number that the image's next nucleus gets: while ImageJ runs, none is given twice."""
@@ -128,7 +144,7 @@ class Session:
             elsewhere = "there is no ROI Manager without a display: the nuclei are in the image's Overlay"
             return () if where == "overlay" else (elsewhere,)
         there = [nucleus for nucleus in self.nuclei(imp) if not nucleus.in_overlay] if where == "replace" else []
-        removed = [nucleus.index for nucleus in there if is_ours(nucleus.roi) and among(nucleus.roi)]
+        removed = [nucleus for nucleus in there if is_ours(nucleus.roi) and among(nucleus.roi)]
         self.change(imp, command, removed=removed, added=rois, by=by)
         return ()
 
@@ -137,48 +153,60 @@ class Session:
         imp: ImagePlus,
         command: str,
         *,
-        removed: Sequence[int] = (),
-        replaced: Mapping[int, ImagejRoi] | None = None,
+        removed: Sequence[Nucleus] = (),
+        replaced: Sequence[tuple[Nucleus, ImagejRoi]] = (),
         added: Sequence[ImagejRoi] = (),
         by: str = BY_HAND,
         saved: Sequence[ImagejRoi] = (),
-    ) -> None:
+    ) -> list[int]:
         """Change the set in the ROI Manager, note it in the audit table, and save.
 
         Parameters
         ----------
         imp : ImagePlus
         command : str
-        removed : sequence of int
-            Indexes in the ROI Manager.
-        replaced : mapping of int to ImagejRoi
-            New ROIs in the place of old ones.
+        removed : sequence of Nucleus
+        replaced : sequence of (Nucleus, ImagejRoi)
+            Nuclei, and the ROIs that come in their place.
         added : sequence of ImagejRoi
         by : str
             ``"hand"``, or the model.
         saved : sequence of ImagejRoi
             The set of an earlier time that is gone on with: only what differs from it is a change.
+
+        Returns
+        -------
+        list of int
+            Indexes of the new ROIs in the ROI Manager.
+
+        Raises
+        ------
+        ImageError
+            If a nucleus was deleted meanwhile; then nothing is changed.
         """
-        manager, replaced = self._desk.manager, dict(replaced or {})
+        manager = self._desk.manager
         self.sync(imp)  # what a person did during long work is theirs
-        known, listed = self._set(imp), manager.entries()
-        before = tuple(listed[i].data for i in (*removed, *replaced))
-        for index, roi in replaced.items():
-            manager.replace(index, encoded(roi))
-        manager.delete(removed, imp)
-        manager.append([encoded(roi) for roi in added], imp)
+        self._changes += 1  # a look that began before is out of date
+        known, listed = self._set(imp), {entry.identity: entry for entry in manager.entries()}
+        taken = [*removed, *(nucleus for nucleus, _ in replaced)]
+        for nucleus in taken:
+            if nucleus.identity not in listed:
+                raise ImageError(f"{nucleus.roi.name} was changed or deleted meanwhile; nothing is done, try again")
+        before = tuple(listed[nucleus.identity].data for nucleus in taken)
+        made = [manager.replace(nucleus.identity, encoded(roi)) for nucleus, roi in replaced]
+        manager.delete([nucleus.identity for nucleus in removed], imp)
+        made += manager.append([encoded(roi) for roi in added], imp)
         manager.deselect()
         now = manager.entries()
-        made = [index - sum(other < index for other in removed) for index in replaced]
-        made += range(len(now) - len(added), len(now))
-        for index, roi in zip(made, (*replaced.values(), *added), strict=True):
-            self._owners[now[index].identity] = known
-            self._decoded[now[index].data] = roi
+        places = {entry.identity: i for i, entry in enumerate(now)}
+        new = [places[identity] for identity in made if identity in places]
+        self._owners.give((now[i].identity for i in new), known)
         if saved:
             known.known = [encoded(roi) for roi in saved]
         self._note(known, now, command, by)
-        known.steps.append(Step(command, before, tuple(now[index].data for index in made)))
+        known.steps.append(Step(command, before, tuple(now[i].data for i in new)))
         del known.steps[:-_MOST_UNDO]
+        return new
 
     def undo(self, imp: ImagePlus) -> str:
         """Take the last change by a command back; return its name.
@@ -194,18 +222,16 @@ class Session:
         step = known.steps.pop()
         listed = self._desk.manager.entries()
         places: dict[tuple[str, object], list[int]] = {}
-        for i in self._mine(known, listed, active=True):
-            places.setdefault(self._looks(listed[i].data), []).append(i)
-        made = [places.get(self._looks(data), []) for data in step.added]
-        gone = [self._roi(data).name for data, there in zip(step.added, made, strict=True) if not there]
+        for i in self._owners.mine(known, listed, active=True):
+            places.setdefault(self._owners.looks(listed[i].data), []).append(i)
+        made = [places.get(self._owners.looks(data), []) for data in step.added]
+        gone = [self._owners.roi(data).name for data, there in zip(step.added, made, strict=True) if not there]
         if gone:
             raise ImageError(f"cannot undo {step.command}: {gone[0]} was changed or deleted since; it stays as it is")
-        self._desk.manager.delete([there.pop() for there in made], imp)
-        self._desk.manager.append(list(step.removed), imp)
-        now = self._desk.manager.entries()
-        for entry in now[len(now) - len(step.removed) :]:
-            self._owners[entry.identity] = known
-        self._note(known, now, f"Undo {step.command}", BY_HAND)
+        self._changes += 1
+        self._desk.manager.delete([listed[there.pop()].identity for there in made], imp)
+        self._owners.give(self._desk.manager.append(list(step.removed), imp), known)
+        self._note(known, self._desk.manager.entries(), f"Undo {step.command}", BY_HAND)
         return step.command
 
     def reviewed(self, imp: ImagePlus) -> set[str]:
@@ -243,42 +269,44 @@ class Session:
     def before_closing(self) -> None:
         """Read the list while it is whole: an image, the ROI Manager or ImageJ is about to be closed."""
         listed = self._desk.manager.entries()
-        self._last_seen = [(known, listed) for known in self._open_sets()]
+        self._last_seen = [*self._last_seen, *((known, listed, self._changes) for known in self._open_sets())]
 
     def look(self, listed: Sequence[Listed]) -> None:
-        """Note what a person changed in all images: before one was closed, and until now."""
+        """Note what a person changed in all images: before one, or the ROI Manager, was closed, and until now."""
         last_seen, self._last_seen = self._last_seen, []
-        still_open = self._open_sets()
-        for known, seen in last_seen:
-            if known not in still_open:
+        still_open, now = self._open_sets(), self._changes
+        for known, seen, changes in last_seen:
+            if known not in still_open or (not listed and changes == now):
                 self._note(known, seen, MANAGER, BY_HAND)
         for known in still_open:
             self._note(known, listed, MANAGER, BY_HAND)
-        there = {entry.identity for entry in listed}
-        self._owners = {identity: owner for identity, owner in self._owners.items() if identity in there}
-        closed = [number for number in self._sets if self._desk.numbered(number) is None]
+        busy = self._owners.keep_only(listed)
+        closed = [number for number in self._sets if number not in busy and self._desk.numbered(number) is None]
         for number in closed[:-_MOST_CLOSED]:
             del self._sets[number]
 
-    def watch(self, when_idle: Callable[[Callable[[], None]], None]) -> None:
+    def watch(self, when_idle: Callable[[Callable[[], Callable[[], None]]], None]) -> None:
         """Look every few seconds, from now on, in a thread of its own.
 
         Parameters
         ----------
         when_idle : callable
-            Does what it is given if no command runs.
+            Calls what it is given, and what that returns if no command runs.
         """
 
         def wait() -> None:
             seconds = _WATCH_SECONDS
             while not self._ended.wait(seconds):
                 start = time.monotonic()
-                # Read outside of what a command waits for: it is read in the thread that paints, where one can wait.
-                changes, listed = self._changes, self._desk.manager.entries()
-                when_idle(lambda: self.look(listed) if changes == self._changes else None)  # noqa: B023 (done at once)
+                when_idle(self._read)
                 seconds = max(_WATCH_SECONDS, _WATCH_SHARE * (time.monotonic() - start))
 
         threading.Thread(target=wait, name="stormseg-watch", daemon=True).start()
+
+    def _read(self) -> Callable[[], None]:
+        """Read the list, in the thread that paints, for which a command may wait; return the look at it."""
+        changes, listed = self._changes, self._desk.manager.entries()
+        return lambda: self.look(listed) if changes == self._changes else None
 
     def restore(self, imp: ImagePlus) -> tuple[int, str]:
         """Put the nuclei that were saved for this image back into the ROI Manager.
@@ -333,11 +361,11 @@ class Session:
         """
         if self.saves and self._desk.batch:
             return  # the list is a macro's own; what it leaves behind is seen afterwards
-        now = [listed[i].data for i in self._mine(known, listed, active=active)]
+        now = [listed[i].data for i in self._owners.mine(known, listed, active=active)]
         if now == known.known:
             return
-        rois = [self._roi(data) for data in now]
-        before = [self._roi(data) for data in known.known]
+        rois = [self._owners.roi(data) for data in now]
+        before = [self._owners.roi(data) for data in known.known]
         if not before and command == MANAGER:
             before = self._keeper.opened(known, rois)
         found = compare(before, rois, known.shape) if now or self._desk.manager.is_open() else []
@@ -365,6 +393,10 @@ class Session:
 
     def _set(self, imp: ImagePlus) -> Set:
         """Return what is known of an image; one that was closed and opened again is the same."""
+        with self._lock:  # also called before closing, while a command runs
+            return self._seen(imp)
+
+    def _seen(self, imp: ImagePlus) -> Set:
         number, (directory, title) = self._desk.number(imp), self._desk.file(imp)
         known = self._sets.get(number)
         if known is None:
@@ -391,43 +423,13 @@ class Session:
         old = known.store
         known.directory, known.title, known.store = directory, title, Store.for_image(directory, title)
         if self.saves and known.known:
-            rows = self._keeper.rows(old)
-            self._keeper.save(known, [self._roi(data) for data in known.known], rows)
+            rows = [] if known.store.exists() else self._keeper.rows_if_whole(old)
+            self._keeper.save(known, [self._owners.roi(data) for data in known.known], rows)
 
     def _open_sets(self) -> list[Set]:
-        return [known for number, known in list(self._sets.items()) if self._desk.numbered(number) is not None]
-
-    def _mine(self, known: Set, listed: Sequence[Listed], *, active: bool) -> list[int]:
-        """Return the indexes of an image's ROIs; `active`: a command works on it, and it takes what has no owner."""
-        for entry in listed:
-            if entry.identity not in self._owners:
-                owner = self._owner(entry, known if active else None)
-                if owner is not None:
-                    self._owners[entry.identity] = owner
-        return [i for i, entry in enumerate(listed) if self._owners.get(entry.identity) is known]
-
-    def _owner(self, entry: Listed, active: Set | None) -> Set | None:
-        """Find whose a ROI is that no command put there."""
-        image = properties(self._roi(entry.data)).get("image", "")
-        if image:
-            named = [known for known in self._sets.values() if image in known.names]
-            if active in named:
-                return active
-            return named[0] if len(named) == 1 else None
-        return active if entry.drawn_in == 0 else self._sets.get(entry.drawn_in)
-
-    def _looks(self, data: bytes) -> tuple[str, object]:
-        """Return what stays the same where only colours and lines of a ROI are changed."""
-        roi = self._roi(data)
-        return roi.name, geometry(roi)
-
-    def _roi(self, data: bytes) -> ImagejRoi:
-        """Decode a ROI, or give the one that was decoded before."""
-        if data not in self._decoded:
-            if len(self._decoded) > _MOST_DECODED:
-                self._decoded.clear()
-            self._decoded[data] = decoded(data)
-        return self._decoded[data]
+        """Return the sets of open images, of which some may have been saved under another name meanwhile."""
+        images = [self._desk.numbered(number) for number in list(self._sets)]
+        return [self._set(imp) for imp in images if imp is not None]
 
 
 def _of_image(roi: ImagejRoi, name: str) -> ImagejRoi:

@@ -84,7 +84,8 @@ class Workbench:
         shortcuts = {command.name: command.shortcut for command in self._commands.values() if command.shortcut}
         self.host = CommandHost(ij, names, self.run, shortcuts=shortcuts, before_closing=self.session.before_closing)
         self.session.saves = not unattended
-        self.session.watch(self._when_idle)
+        if not unattended:
+            self.session.watch(self._when_idle)
 
     @property
     def running(self) -> str:
@@ -180,17 +181,20 @@ class Workbench:
             self._model, self._model_asked = models.load(name), asked
         return self._model
 
-    def _when_idle(self, work: Callable[[], None]) -> None:
-        """Do short work while no command runs, or not at all."""
-        if self._busy.acquire(blocking=False):
-            try:
-                if self.desk.running:
+    def _when_idle(self, read: Callable[[], Callable[[], None]]) -> None:
+        """Read, and do the short work that comes of it unless a command runs."""
+        if not self.desk.running:
+            return
+        try:
+            work = read()
+            if self._busy.acquire(blocking=False):
+                try:
                     self.host.put_menu()
                     work()
-            except Exception:  # noqa: BLE001 (it would end the watch without a word; the next look may go well)
-                fault = traceback.format_exc()
-                if fault != self._fault:  # once, not every few seconds
-                    self._fault = fault
-                    self.desk.log(f"StormSeg could not look for changes:\n{fault}")
-            finally:
-                self._busy.release()
+                finally:
+                    self._busy.release()
+        except Exception:  # noqa: BLE001 (it would end the watch without a word; the next look may go well)
+            fault = traceback.format_exc()
+            if fault != self._fault and self.desk.running:  # once, not every few seconds
+                self._fault = fault
+                self.desk.log(f"StormSeg could not look for changes:\n{fault}")
