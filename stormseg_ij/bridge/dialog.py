@@ -125,7 +125,7 @@ class Dialog:
             add = {"text": dialog.addStringField, "file": dialog.addFileField, "folder": dialog.addDirectoryField}
             add[field.kind](f"{label}:", field.value, _COLUMNS[field.kind])
             part = dialog.getStringFields().lastElement()
-        part.addFocusListener(self._helper(field.help))
+        part.addFocusListener(self._help_listener(field.help))
         return part
 
     def _values(self) -> dict[str, str]:
@@ -140,7 +140,7 @@ class Dialog:
         self._dialog.addMessage(" " * 100 + "\n " * (self._lines - 1), font, gray)  # room for the longest help
         return self._dialog.getMessage()
 
-    def _helper(self, text: str) -> Any:  # noqa: ANN401 (a Java object)
+    def _help_listener(self, text: str) -> Any:  # noqa: ANN401 (a Java object)
         return proxy("java.awt.event.FocusListener", focusGained=lambda _: self.say(text), focusLost=lambda _: None)
 
     def _browser(self, choice: Any, label: str) -> Any:  # noqa: ANN401 (an AWT component; a Java object)

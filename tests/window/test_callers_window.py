@@ -40,7 +40,10 @@ def test_on_the_thread_that_paints(driver, scene, command):
     done = threading.Event()
 
     def press():
+        thread = driver.java("java.lang.Thread").currentThread()
+        name = thread.getName()
         driver.IJ.run(imp, *command)
+        thread.setName(name)  # ImageJ gives it that of a macro's, for ever
         done.set()
 
     queue = driver.java("java.awt.EventQueue")
@@ -83,7 +86,8 @@ def test_a_change_just_before_an_image_is_closed(driver, scene, command):
     names, folder = driver.names(), driver.bench.desk.directory(imp)
     imp.changes = False
     driver.manager().delete(1)
-    driver.IJ.selectWindow(imp.getID())
+    driver.windows.setCurrentWindow(imp.getWindow())  # else "Close" may be for the ROI Manager
+    driver.windows.setWindow(imp.getWindow())
     driver.menu(command)
     driver.close_manager()
     until(lambda: driver.images() == [], "the image is closed")

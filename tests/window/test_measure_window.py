@@ -332,7 +332,7 @@ def test_selected_ones_only(java, shown, add, run, refused):
 
 def test_no_nuclei(java, shown, refused):
     message = refused(shown(_pixels("uint8")))
-    assert "the ROI Manager has no nucleus of storm.tif; segment it, or open its ROI zip" in message
+    assert "the ROI Manager has no ROI of storm.tif; segment it, or open its ROI zip" in message
     assert java("ij.measure.ResultsTable").getResultsTable().size() == 0
 
 
