@@ -40,7 +40,8 @@ $(BIN)/python:
 demo: install
 	$(BIN)/stormseg segment $(SAMPLE) -o demo_out --overwrite
 
-# pytest runs all but the window tests and ends with how many those are; then they run, on a display of their own.
+# pytest runs all but the window tests and ends with how many those are; then they run, on a display of their own, each
+# file in a process of its own: one process holds one ImageJ, and a person's desk is tidy in the morning.
 test: install
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -60,7 +61,9 @@ test: install
 	if command -v Xvfb >/dev/null; then \
 	  $(BIN)/python -m pytest || status=1; \
 	  echo "Now the window tests:"; \
-	  env -u DISPLAY $(BIN)/python -m pytest --window || status=1; \
+	  for file in tests/window/test_*.py; do \
+	    env -u DISPLAY $(BIN)/python -m pytest --window -q $$file || status=1; \
+	  done; \
 	else \
 	  echo "There is no Xvfb: the window tests are left out (Debian, Ubuntu: sudo apt-get install $(WINDOW_PACKAGES))"; \
 	  $(BIN)/python -m pytest || status=1; \
