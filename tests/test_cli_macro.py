@@ -24,6 +24,14 @@ return "done";
 """
 
 
+WITH_CTRL_C = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # the tests may run where it is ignored
+from stormseg_ij.cli import run
+run()
+"""
+
+
 @pytest.fixture
 def macro(tmp_path):
     """Write a macro file; give `stormseg macro` for it as a process."""
@@ -33,7 +41,7 @@ def macro(tmp_path):
         path.write_text(source, encoding="utf-8")
         merged = {name: value for name, value in {**os.environ, **environment}.items() if value is not None}
         return subprocess.Popen(
-            [sys.executable, "-m", "stormseg_ij.cli", "macro", str(path), *words],
+            [sys.executable, "-c", WITH_CTRL_C, "macro", str(path), *words],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=merged, start_new_session=True,
         )  # fmt: skip
 
@@ -80,7 +88,10 @@ def test_a_macro_ends_when_it_is_told_to(macro, words, number, code):
         shown = displays_of(process.pid)
         assert len(shown) == (not words and display.can_start())
         process.send_signal(number)
-        _, error = process.communicate(timeout=20)
+        try:
+            _, error = process.communicate(timeout=20)
+        finally:
+            process.kill()  # else leaving the block waits for ever
     assert process.returncode == code
     assert error == ("stormseg: stopped; finished outputs are complete, no half file is left\n" if code == 1 else "")
     end = time.monotonic() + 10.0
