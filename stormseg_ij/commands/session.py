@@ -33,6 +33,7 @@ BY_HAND = "hand"
 MANAGER = "ROI Manager"
 
 _WATCH_SECONDS = 2.0
+_CLOSING_SECONDS = 0.5
 _WATCH_SHARE = 20.0
 """Looking for changes takes at most one part in so many of the time."""
 _MOST_UNDO = 50
@@ -64,7 +65,7 @@ class Session:
         self._sets: dict[int, Set] = {}
         self._owners = Owners(self._sets)
         self._keeper = Keeper(desk.log)
-        self._ended = threading.Event()
+        self._ended, self._woken = threading.Event(), threading.Event()
         self._last_seen: list[tuple[Set, list[Listed], int]] = []
         self._lock = threading.RLock()
         self._changes = 0
@@ -270,6 +271,7 @@ class Session:
         """Read the list while it is whole: an image, the ROI Manager or ImageJ is about to be closed."""
         listed = self._desk.manager.entries()
         self._last_seen = [*self._last_seen, *((known, listed, self._changes) for known in self._open_sets())]
+        self._woken.set()
 
     def look(self, listed: Sequence[Listed]) -> None:
         """Note what a person changed in all images: before one, or the ROI Manager, was closed, and until now."""
@@ -296,7 +298,11 @@ class Session:
 
         def wait() -> None:
             seconds = _WATCH_SECONDS
-            while not self._ended.wait(seconds):
+            while not self._ended.is_set():
+                if self._woken.wait(seconds):
+                    self._woken.clear()
+                    if self._ended.wait(_CLOSING_SECONDS):
+                        return
                 start = time.monotonic()
                 when_idle(self._read)
                 seconds = max(_WATCH_SECONDS, _WATCH_SHARE * (time.monotonic() - start))
@@ -351,6 +357,7 @@ class Session:
     def close(self) -> None:
         """Note the last changes, save, and end."""
         self._ended.set()
+        self._woken.set()
         self.look(self._desk.manager.entries() if self._desk.running else [])
         self._keeper.close()
 
