@@ -288,22 +288,13 @@ class Desktop:
         canvas.setSourceRect(self._jimport("java.awt.Rectangle")(x, y, columns, rows))
         canvas.repaint()
 
-    def when_closing(self, tell: Callable[[ImagePlus], None]) -> Callable[[], None]:
-        """Call a function with each image that is closed, from now on; return what ends that."""
-        return self._listen(imageClosed=tell)
-
     def when_opened(self, tell: Callable[[ImagePlus], None]) -> Callable[[], None]:
         """Call a function with each image that gets a window, from now on; return what ends that.
 
         It is called in the thread that paints windows: it must be short.
         """
-        return self._listen(imageOpened=tell)
-
-    def _listen(self, **tell: Callable[[ImagePlus], None]) -> Callable[[], None]:
-        """Add a listener to ImageJ's images; return what takes it away."""
         images = self._jimport("ij.ImagePlus")
-        deaf = dict.fromkeys(("imageOpened", "imageClosed", "imageUpdated"), lambda _: None)
-        listener = proxy("ij.ImageListener", **(deaf | tell))
+        listener = proxy("ij.ImageListener", imageOpened=tell, imageClosed=lambda _: None, imageUpdated=lambda _: None)
         images.addImageListener(listener)
         return lambda: images.removeImageListener(listener)
 

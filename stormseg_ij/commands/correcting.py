@@ -73,10 +73,8 @@ def redraw_nucleus(job: Job) -> None:
     drawn = selected_area(job.desk, imp)
     if drawn is None:
         raise ImageError("no outline is drawn; draw one around the nucleus with the polygon or freehand tool")
-    plane, found = job.desk.shown_plane(imp), []
-    for nucleus in job.session.nuclei(imp):
-        if nucleus.in_overlay or job.desk.plane_of(imp, nucleus.roi) not in (0, plane):
-            continue
+    found = []
+    for nucleus in _on_shown_plane(job):
         old, _ = roi_mask(nucleus.roi, shape)
         common = 0 if old is None else shared_px(drawn, old)
         if old is not None and common:
@@ -166,17 +164,21 @@ def _refuse_planes(job: Job, chosen: Sequence[Nucleus]) -> None:
         raise ImageError(f"the nuclei lie on planes {', '.join(map(str, sorted(planes)))}; choose nuclei of one plane")
 
 
+def _on_shown_plane(job: Job) -> list[Nucleus]:
+    """Return the nuclei in the ROI Manager that a person sees in the image."""
+    planes = (0, job.desk.shown_plane(job.imp))
+    nuclei = [nucleus for nucleus in job.session.nuclei(job.imp) if not nucleus.in_overlay]
+    return [nucleus for nucleus in nuclei if job.desk.plane_of(job.imp, nucleus.roi) in planes]
+
+
 def _touched(job: Job) -> list[Nucleus]:
     """Return the nuclei of the shown plane that the drawn line touches, the one it goes through longest first."""
     line, shape = job.desk.line(job.imp), job.desk.shape(job.imp)
     if line is None:
         return []
     points = _along(line)
-    plane = job.desk.shown_plane(job.imp)
     found = []
-    for nucleus in job.session.nuclei(job.imp):
-        if nucleus.in_overlay or job.desk.plane_of(job.imp, nucleus.roi) not in (0, plane):
-            continue
+    for nucleus in _on_shown_plane(job):
         length = _length_inside(nucleus.roi, points, shape)
         if length:
             found.append((-length, nucleus.index, nucleus))

@@ -58,7 +58,7 @@ def rois_to_labels_image(job: Job) -> None:
         labels, notes = rois_to_labels(here, shape)
         job.notes += [note if plane == 0 else f"plane {plane}: {note}" for note in notes]
         shown.append(labels)
-    lost = sum(plane != 0 and place not in (0, *planes) for place in places for plane in planes[:1])
+    lost = sum(place not in (0, *planes) for place in places)
     if lost:
         job.notes.append(f"{plural(lost, 'ROI')} on planes of other channels left out")
     job.desk.show_labels(shown, f"{job.desk.name(imp)}_labels", imp)

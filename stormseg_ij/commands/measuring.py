@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -10,11 +11,9 @@ from stormseg_ij.commands.job import Job, plural
 from stormseg_ij.commands.session import OVERLAY
 from stormseg_ij.errors import ImageError
 from stormseg_ij.imagej_settings import MeasureNucleiSettings
-from stormseg_ij.rois import properties, roi_mask
+from stormseg_ij.rois import roi_mask
 
 if TYPE_CHECKING:
-    from roifile import ImagejRoi
-
     from stormseg_ij.bridge.tables import Roi
     from stormseg_ij.commands.nuclei import Nucleus
 
@@ -67,7 +66,8 @@ def _wanted(tables: Tables, job: Job, nuclei: Sequence[Nucleus]) -> list[Measure
             reason = remarks[-1] if instance is None else f"left out: it lies on plane {plane} of {last}"
             job.notes.append(f"{roi.name}: {reason}")
         else:
-            wanted.append(Measured(copy, plane, {"ROI": roi.name, **_score(roi)}))
+            score = {} if math.isnan(instance.score) else {"score": instance.score}
+            wanted.append(Measured(copy, plane, {"ROI": roi.name, **score}))
     return wanted
 
 
@@ -77,11 +77,3 @@ def _rois(tables: Tables, job: Job, nuclei: Sequence[Nucleus]) -> list[Roi]:
         return tables.rois(nucleus.index for nucleus in nuclei)
     drawn = job.desk.overlay(job.imp, OVERLAY)
     return [job.desk.manager.decoded(drawn[nucleus.index]) for nucleus in nuclei]
-
-
-def _score(roi: ImagejRoi) -> dict[str, float]:
-    """Return the column of the score; none where the ROI has no score."""
-    try:
-        return {"score": float(properties(roi)["score"])}
-    except (KeyError, ValueError):
-        return {}

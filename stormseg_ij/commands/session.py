@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from copy import copy
 from typing import TYPE_CHECKING
 
@@ -381,20 +381,13 @@ class Session:
         self._changes += 1
         if self.saves and found:
             # A person who empties the list begins anew: the file keeps the last nuclei, the table says what happened.
-            rows = [row for who, some in self._by_whom(found, rois, by) for row in entries(
-                some, image=known.title, by=who, command=command)]  # fmt: skip
+            whose = [(change, _author(change, rois, by)) for change in found]
+            rows = [
+                row for change, who in whose for row in entries([change], image=known.title, by=who, command=command)
+            ]
             self._keeper.save(known, rois or before, rows)
         if not now:
             known.store = Store.for_image(known.directory, known.title)
-
-    def _by_whom(
-        self, found: Sequence[Change], rois: Sequence[ImagejRoi], by: str
-    ) -> Iterable[tuple[str, list[Change]]]:
-        """Sort changes by who made them: what a person opened, or a macro left behind, can be a model's."""
-        for change in found:
-            values = properties(rois[change.after]) if change.kind is Kind.ADDED and change.after is not None else {}
-            model = values.get("model") if by == BY_HAND and "corrected" not in values else None
-            yield (f"model {model}" if model else by), [change]
 
     # ---- whose is what
 
@@ -437,6 +430,13 @@ class Session:
         """Return the sets of open images, of which some may have been saved under another name meanwhile."""
         images = [self._desk.numbered(number) for number in list(self._sets)]
         return [self._set(imp) for imp in images if imp is not None]
+
+
+def _author(change: Change, rois: Sequence[ImagejRoi], by: str) -> str:
+    """Return who made a change: what a person opened, or a macro left behind, can be a model's."""
+    values = properties(rois[change.after]) if change.kind is Kind.ADDED and change.after is not None else {}
+    model = values.get("model") if by == BY_HAND and "corrected" not in values else None
+    return f"model {model}" if model else by
 
 
 def _of_image(roi: ImagejRoi, name: str) -> ImagejRoi:

@@ -135,13 +135,14 @@ class Workbench:
         return _Outcome()
 
     def _run(self, call: Call, command: Command) -> None:
+        job = Job(call, Settings(), self.desk, self.session, self.load_model)
         if command.on_image:
-            Job(call, Settings(), self.desk, self.session, self.load_model).imp  # noqa: B018 (raises where there is none)
+            job.imp  # noqa: B018 (raises where there is none)
         settings = self._settings(call, command)
         if settings is None:
             raise StoppedError("cancelled")
         self._record(call, settings)
-        job = Job(call, settings, self.desk, self.session, self.load_model)
+        job.settings = settings
         if call.imp is not None:
             self.session.sync(call.imp)
         command.run(job)
