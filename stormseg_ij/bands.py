@@ -14,7 +14,7 @@ from stormseg_ij.rows import BAND_PIXELS, ranges
 from stormseg_ij.settings import PreprocessSettings
 
 if TYPE_CHECKING:
-    from stormseg_ij.bridge import ImageJ
+    from stormseg_ij.desk import Processing
 
 LARGEST_MIDDLE_BYTES = 2**30
 """Memory for what is resized along x and not yet along y; where it does not do, x is done again for some columns."""
@@ -25,7 +25,7 @@ class Bands:
 
     Parameters
     ----------
-    ij : ImageJ
+    ij : Processing
     settings : PreprocessSettings
         Its size is not looked at: it is the shape that matters.
     progress : callable, optional
@@ -33,7 +33,7 @@ class Bands:
     """
 
     def __init__(
-        self, ij: ImageJ, settings: PreprocessSettings, progress: Callable[[float], None] | None = None
+        self, ij: Processing, settings: PreprocessSettings, progress: Callable[[float], None] | None = None
     ) -> None:
         self._ij = ij
         self._settings = settings

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from stormseg_ij.errors import SettingsError
@@ -9,6 +10,15 @@ from stormseg_ij.settings import SegmentSettings, Settings, iou_option, option
 
 _PLACES = ("append", "replace", "overlay")
 _PLACES_HELP = "add to the ROI Manager, replace there only what StormSeg put there, or put into the Overlay"
+
+_LABELS = {
+    "by": "Split",
+    "nuclei": "Measure",
+    "nms": "NMS",
+    "iou": "IoU",
+    "rois": "ROIs",
+    "colour": "Colour in the image",
+}
 
 
 @dataclass(frozen=True)
@@ -83,3 +93,23 @@ class ScoreSettings(Settings):
     )  # fmt: skip
     iou: float = iou_option()
     colour: bool = option(True, "outline missed nuclei (magenta) and false ones (orange) in the image")
+
+
+def label_of(key: str) -> str:
+    """Return what stands before the field of a setting in a dialog.
+
+    >>> label_of("min_area_fraction"), label_of("nms")
+    ('Min area fraction', 'NMS')
+    """
+    return _LABELS.get(key, key.replace("_", " ").capitalize())
+
+
+def in_keys(text: str) -> str:
+    """Write the flags in a message as ImageJ's keys; those that only the start of ImageJ takes stay flags.
+
+    >>> in_keys("no nuclei; try --probability 0.3 or --min-area-fraction 0")
+    'no nuclei; try probability 0.3 or min_area_fraction 0'
+    >>> in_keys("start stormseg with more: --heap-mb N")
+    'start stormseg with more: --heap-mb N'
+    """
+    return re.sub(r"--(?!heap-mb\b|fiji\b)([a-z][a-z-]*)", lambda match: match[1].replace("-", "_"), text)

@@ -33,7 +33,7 @@ from stormseg_ij.settings import LEAST_PROBABILITY, MOST_NMS, ONE_GO_SIZE_PX, Se
 from stormseg_ij.tiling import Tile, find_in_tiles
 
 if TYPE_CHECKING:
-    from stormseg_ij.bridge import ImageJ
+    from stormseg_ij.desk import Processing
     from stormseg_ij.models import Model
 
 __all__ = ["OUTPUTS", "Progress", "Result", "output_paths", "overlay", "refuse_existing", "segment"]
@@ -55,7 +55,7 @@ def segment(
     image: Image,
     settings: SegmentSettings,
     *,
-    ij: ImageJ,
+    ij: Processing,
     model: Model | None = None,
     progress: Progress | None = None,
     whole_shape: tuple[int, int] | None = None,
@@ -67,7 +67,7 @@ def segment(
     image : Image
         Of any size: the network sees large ones in tiles, and all stages work in parts.
     settings : SegmentSettings
-    ij : ImageJ
+    ij : Processing
         Does the resizing, blur and equalization.
     model : Model, optional
         Loaded before, to segment many images with it; else ``settings.model`` is loaded.
@@ -149,7 +149,7 @@ def refuse_unfit(image: Image) -> None:
 
 
 def sized(
-    image: Image, settings: SegmentSettings, model: Model, ij: ImageJ, whole_shape: tuple[int, int] | None
+    image: Image, settings: SegmentSettings, model: Model, ij: Processing, whole_shape: tuple[int, int] | None
 ) -> tuple[SegmentSettings, Scale, float | None]:
     """Fill what the user left open, the size last.
 
@@ -159,7 +159,7 @@ def sized(
     settings : SegmentSettings
         A number as size is that of the whole image.
     model : Model
-    ij : ImageJ
+    ij : Processing
     whole_shape : (int, int) or None
         Of the image that this one is a part of; None: it is the whole.
 
@@ -277,7 +277,7 @@ def _hash(pixels: NDArray[Any]) -> str:
     return digest.hexdigest()
 
 
-def _origins(image: Image, model: Model, ij: ImageJ) -> dict[str, Any]:
+def _origins(image: Image, model: Model, ij: Processing) -> dict[str, Any]:
     """Return what a result was made from and with, for ``run.json``."""
     return {
         "model": {"name": model.name, "sha256": model.sha256, **dataclasses.asdict(model.info)},
@@ -286,7 +286,7 @@ def _origins(image: Image, model: Model, ij: ImageJ) -> dict[str, Any]:
     }
 
 
-def _versions(ij: ImageJ) -> dict[str, str]:
+def _versions(ij: Processing) -> dict[str, str]:
     packages = ("tensorflow", "keras", "stardist", "numpy", "scikit-image", "pyimagej")
     versions = {name: importlib.metadata.version(name) for name in packages}
     return {

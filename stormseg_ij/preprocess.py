@@ -15,7 +15,7 @@ from stormseg_ij.rows import BAND_PIXELS
 from stormseg_ij.settings import PreprocessSettings
 
 if TYPE_CHECKING:
-    from stormseg_ij.bridge import ImageJ
+    from stormseg_ij.desk import Processing
 
 LARGE_PIXELS = 32_000_000
 """Images of more pixels, before or after resizing, go through ImageJ in bands."""
@@ -24,7 +24,7 @@ _MOST_PIXELS = 2**31 - 1
 
 
 def preprocess(
-    image: Image, settings: PreprocessSettings, ij: ImageJ, *, progress: Callable[[float], None] | None = None
+    image: Image, settings: PreprocessSettings, ij: Processing, *, progress: Callable[[float], None] | None = None
 ) -> Image:
     """Resize, blur and equalize an image with ImageJ's own commands; steps that are not asked for are left out.
 
@@ -38,7 +38,7 @@ def preprocess(
         8-bit, 16-bit or 32-bit; its pixels may be memory-mapped and are not changed.
     settings : PreprocessSettings
         Size of the longer side and sigma of the blur in pixels of the resized image.
-    ij : ImageJ
+    ij : Processing
         Headless or with its window: the pixels are the same.
     progress : callable, optional
         Called now and then with the share of the work that is done, 0 to 1; what it raises ends the work.
@@ -77,7 +77,7 @@ def preprocess(
     return replace(image.with_pixels(pixels, scale=scale), notes=notes)
 
 
-def _at_once(image: Image, shape: tuple[int, int], settings: PreprocessSettings, ij: ImageJ) -> Pixels:
+def _at_once(image: Image, shape: tuple[int, int], settings: PreprocessSettings, ij: Processing) -> Pixels:
     """Give the whole image to ImageJ's commands."""
     imp = ij.to_imageplus(image)
     if shape != image.shape:

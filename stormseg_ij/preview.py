@@ -14,7 +14,7 @@ from stormseg_ij.scale import LARGEST_SIZE_PX
 from stormseg_ij.settings import LEAST_PROBABILITY, SegmentSettings
 
 if TYPE_CHECKING:
-    from stormseg_ij.bridge import ImageJ
+    from stormseg_ij.desk import Processing
     from stormseg_ij.models import Model
 
 
@@ -31,7 +31,7 @@ class Preview:
     settings : SegmentSettings
         A number as size is that of the whole image; with ``auto`` the scale is found in this part.
         Refinement and tiles are left out.
-    ij : ImageJ
+    ij : Processing
         Does the resizing, blur and equalization.
     model : Model
     progress : pipeline.Progress, optional
@@ -59,7 +59,7 @@ class Preview:
         image: Image,
         settings: SegmentSettings,
         *,
-        ij: ImageJ,
+        ij: Processing,
         model: Model,
         progress: Progress | None = None,
         whole_shape: tuple[int, int] | None = None,

@@ -18,7 +18,7 @@ from stormseg_ij.scale import LARGEST_SIZE_PX, MOST_PROBABILITY, Scale, find_sca
 from stormseg_ij.settings import LEAST_PROBABILITY, MOST_NMS, ONE_GO_SIZE_PX, PreprocessSettings, SegmentSettings
 
 if TYPE_CHECKING:
-    from stormseg_ij.bridge import ImageJ
+    from stormseg_ij.desk import Processing
     from stormseg_ij.models import Model
 
 _WHOLE_PX = 1536  # up to this size the whole image is looked at
@@ -27,7 +27,7 @@ _PARTS = (0.5, 0.75, 0.9, 1.0)  # ranks of the parts looked at, by their signal:
 _REDUCED_PX = 3072  # large images are reduced to this once, and all sizes up to `_WHOLE_PX` made of that
 
 
-def search_scale(image: Image, used: SegmentSettings, model: Model, ij: ImageJ) -> tuple[Scale, float | None]:
+def search_scale(image: Image, used: SegmentSettings, model: Model, ij: Processing) -> tuple[Scale, float | None]:
     """Find the size at which an image is segmented, unless the user gave it.
 
     Parameters
@@ -36,7 +36,7 @@ def search_scale(image: Image, used: SegmentSettings, model: Model, ij: ImageJ) 
     used : SegmentSettings
         With the model's values in place of None.
     model : Model
-    ij : ImageJ
+    ij : Processing
 
     Returns
     -------
@@ -58,7 +58,7 @@ def search_scale(image: Image, used: SegmentSettings, model: Model, ij: ImageJ) 
 class _Sampler:
     """Segments an image at any size, or so much of it as tells the size of nuclei."""
 
-    def __init__(self, image: Image, used: SegmentSettings, model: Model, ij: ImageJ) -> None:
+    def __init__(self, image: Image, used: SegmentSettings, model: Model, ij: Processing) -> None:
         self._image, self._used, self._model, self._ij = image, used, model, ij
         self._source = image
         if image.pixels.size > LARGE_PIXELS:

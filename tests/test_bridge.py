@@ -12,9 +12,9 @@ from roifile import ImagejRoi
 from stormseg_ij import bridge
 from stormseg_ij.bridge.desktop import Desktop
 from stormseg_ij.bridge.starting import check_pixels
-from stormseg_ij.commands.asking import in_keys
 from stormseg_ij.errors import BridgeError
 from stormseg_ij.image import Calibration, Image, rgb_to_gray
+from stormseg_ij.imagej_settings import in_keys
 from stormseg_ij.installation import IMAGEJ_VERSION
 
 MICRON = Calibration(0.01, 0.02, "micron")

@@ -17,14 +17,14 @@ LAYERS = [
     ["stormseg_ij", "errors", "files", "calibration", "rows", "pieces", "decode", "image",
      "settings", "macro_options", "imagej_settings"],
     ["regions", "labels", "outlines", "roi_files", "roi_properties", "rois", "measure", "overlap", "metrics",
-     "candidates", "pairs", "cuts", "corrections", "review", "changes", "store",
+     "candidates", "pairs", "cuts", "corrections", "review", "changes", "store", "facts", "desk",
      "overlap_rules", "postprocess", "evidence", "borders", "refine", "scale", "tiling", "mapped", "page", "picture",
      "cards", "quality", "shapes", "layouts", "textures", "stray", "simulate", "installation", "display"],
     ["bridge", "models"],
     ["bands", "preprocess"],
     ["examples", "stream", "results", "saved", "estimate", "scale_search", "pipeline", "preview", "train",
      "report"],
-    ["cli", "commands", "worker", "doctor", "install_fiji"],
+    ["cli", "commands", "worker", "doctor", "headers", "install_fiji"],
 ]  # fmt: skip
 """From the ground up; a folder of modules counts as one. A new module is entered here."""
 

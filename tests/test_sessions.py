@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from roifile import ImagejRoi
 
-from stormseg_ij.bridge.manager import Entry
 from stormseg_ij.commands.session import Session
+from stormseg_ij.desk import Entry
 from stormseg_ij.errors import ImageError
 from stormseg_ij.roi_files import decoded, read_rois
 from stormseg_ij.rois import labels_to_rois

@@ -7,7 +7,7 @@ from scipy import ndimage
 
 from stormseg_ij import measure, metrics, rois
 from stormseg_ij.bridge.desktop import Desktop
-from stormseg_ij.bridge.tables import Measured, Tables
+from stormseg_ij.bridge.tables import Tables
 from stormseg_ij.image import Calibration, Image, write_labels
 
 HEADLESS = """
@@ -93,7 +93,7 @@ def test_measured_as_measure_does(ij, java, dtype):
     imp, expected = ij.to_imageplus(image), measure.measure(labels, image)
     decode = Desktop(ij).manager.decoded
     wanted = [
-        Measured(decode(roi.tobytes()), extra={"ROI": roi.name} | ({"score": 0.25} if i == 1 else {}))
+        (decode(roi.tobytes()), {"ROI": roi.name} | ({"score": 0.25} if i == 1 else {}))
         for i, roi in enumerate(rois.labels_to_rois(labels))
     ]
     tables, analyzer = Tables(ij), java("ij.plugin.filter.Analyzer")
@@ -102,10 +102,10 @@ def test_measured_as_measure_does(ij, java, dtype):
         constants = java("ij.measure.Measurements")
         analyzer.setMeasurements(0xFFFFFF & ~(constants.LIMIT | constants.INVERT_Y))
         told = []
-        rows = tables.measure(imp, wanted, each=told.append)
+        rows = tables.measure(imp, [roi for roi, _ in wanted], [1] * len(wanted), each=told.append)
         assert told == list(range(len(wanted)))
         assert java("ij.measure.ResultsTable").getResultsTable().size() == 0
-        assert tables.show(rows, wanted) == len(wanted)
+        assert tables.show(rows, [extra for _, extra in wanted]) == len(wanted)
     finally:
         analyzer.setMeasurements(before)
     table = java("ij.measure.ResultsTable").getResultsTable()
@@ -121,4 +121,4 @@ def test_measured_as_measure_does(ij, java, dtype):
 def test_nothing_to_measure_adds_nothing(ij, java):
     imp = ij.to_imageplus(Image(np.ones((4, 5), np.uint8), "cells"))
     tables = Tables(ij)
-    assert tables.show(tables.measure(imp, []), []) == 0
+    assert tables.show(tables.measure(imp, [], []), []) == 0

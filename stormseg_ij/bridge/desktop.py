@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import math
-import re
-from collections.abc import Callable, Iterable, Sequence
-from pathlib import PurePath
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,12 +11,11 @@ from numpy.typing import NDArray
 from stormseg_ij.bridge.imagej import ImageJ, ImagePlus
 from stormseg_ij.bridge.java import java_errors, proxy
 from stormseg_ij.bridge.manager import Manager
-from stormseg_ij.decode import check_finite
+from stormseg_ij.bridge.tables import Tables
+from stormseg_ij.desk import Colours, Desk, Measured
 from stormseg_ij.errors import BridgeError
-from stormseg_ij.image import SUFFIXES, Image, Labels, label_lut
-
-if TYPE_CHECKING:
-    from roifile import ImagejRoi
+from stormseg_ij.facts import ImageFacts, View
+from stormseg_ij.image import Image, Pixels
 
 _TAG = "stormseg"
 """Property of the ROIs that we put into an overlay, so that the others stay."""
@@ -28,22 +24,38 @@ _AREAS = ("Rectangle", "Oval", "Polygon", "Freehand", "Traced", "Composite", "El
 _LINES = ("Straight Line", "Polyline", "Freeline")
 
 
-class Desktop:
-    """ImageJ's images, windows and messages.
+class Desktop(Desk):
+    """ImageJ's images, windows and messages, in this process.
 
     Attributes
     ----------
-    ij : ImageJ
     manager : Manager
+    tables : Tables
     """
 
     def __init__(self, ij: ImageJ) -> None:
         import scyjava
 
-        self.ij = ij
-        self.manager = Manager(headless=ij.headless)
+        self._imagej = ij
+        self.manager: Manager = Manager(headless=ij.headless)
+        self.tables = Tables(ij)
         self._jimport: Callable[[str], Any] = scyjava.jimport
         self._ij: Any = self._jimport("ij.IJ")
+
+    @property
+    def ij(self) -> ImageJ:
+        """The ImageJ that runs."""
+        return self._imagej
+
+    @property
+    def fiji(self) -> str | None:
+        """Folder or endpoint of the Fiji that runs; None for the default ImageJ."""
+        return self._imagej.fiji
+
+    @property
+    def headless(self) -> bool:
+        """True where it has no window."""
+        return self._imagej.headless
 
     # ---- images
 
@@ -82,77 +94,26 @@ class Desktop:
         """Return the titles of all open images."""
         return [str(title) for title in self._jimport("ij.WindowManager").getImageTitles()]
 
-    def title(self, imp: ImagePlus) -> str:
-        """Return the image's title as it stands in its window."""
-        return str(imp.getTitle())
+    def facts(self, imp: ImagePlus) -> ImageFacts:
+        """Return what ImageJ says of an image now."""
+        info = imp.getOriginalFileInfo()
+        folder, name = (None, None) if info is None else (info.directory, info.fileName)
+        return ImageFacts(
+            str(imp.getTitle()), folder and str(folder), name and str(name), int(imp.getHeight()), int(imp.getWidth()),
 
-    def name(self, imp: ImagePlus) -> str:
-        """Return the image's name without the suffix of a file, as results and ROIs name it."""
-        path = PurePath(self.file(imp)[1])
-        return path.stem if path.suffix.lower() in SUFFIXES else path.name
+            int(imp.getNChannels()), int(imp.getNSlices()), int(imp.getNFrames()),
+            int(imp.getC()), int(imp.getZ()), int(imp.getT()), int(imp.getCurrentSlice()), bool(imp.isHyperStack()),
+        )  # fmt: skip
 
-    def file(self, imp: ImagePlus) -> tuple[str | None, str]:
-        """Return folder and name of the image's file; None and the title where the image is not that of a file.
-
-        ImageJ titles the second image of one name ``cells-1.tif``; its file is ``cells.tif``.
-        """
-        info, title = imp.getOriginalFileInfo(), str(imp.getTitle())
-        if info is None or not info.directory or not info.fileName:
-            return None, title
-        name = PurePath(str(info.fileName))
-        again = re.fullmatch(rf"{re.escape(name.stem)}-\d+{re.escape(name.suffix)}", title)
-        return (str(info.directory), name.name) if again or title == name.name else (None, title)
-
-    def directory(self, imp: ImagePlus) -> str | None:
-        """Return the folder of the image's file; None where the image is not that of a file."""
-        return self.file(imp)[0]
-
-    def shape(self, imp: ImagePlus) -> tuple[int, int]:
-        """(Y, X) in pixels."""
-        return int(imp.getHeight()), int(imp.getWidth())
-
-    def image(self, imp: ImagePlus, *, plane: int | None = None) -> Image:
-        """Copy a plane; the shown one if none is named.
+    def copied(self, imp: ImagePlus, *, plane: int | None) -> Image:
+        """Copy a plane, whatever its values; the shown one if none is named.
 
         Raises
         ------
         BridgeError
             If there is no such plane.
-        ImageError
-            If pixels are NaN or infinite.
         """
-        image = self.ij.from_imageplus(imp, name=self.name(imp), plane=plane)
-        check_finite(image.pixels, str(imp.getTitle()))
-        return image
-
-    def shown_plane(self, imp: ImagePlus) -> int:
-        """Return which plane of a stack is shown, counted from 1; 0 for a single plane."""
-        return int(imp.getCurrentSlice()) if int(imp.getStackSize()) > 1 else 0
-
-    def planes(self, imp: ImagePlus) -> list[int]:
-        """Return the planes of all slices and frames, of the channel that is shown."""
-        channel, slices, frames = int(imp.getC()), int(imp.getNSlices()), int(imp.getNFrames())
-        if int(imp.getStackSize()) == 1:
-            return [0]
-        return [
-            int(imp.getStackIndex(channel, z, t)) for t in range(1, frames + 1) for z in range(1, slices + 1)
-        ]  # fmt: skip
-
-    def slice_and_frame(self, imp: ImagePlus, plane: int) -> tuple[int, int] | None:
-        """Return slice and frame of a plane of a hyperstack; None for a simple stack, where the plane says all."""
-        if not imp.isHyperStack():
-            return None
-        _, z, t = (int(part) for part in imp.convertIndexToPosition(plane))
-        return z, t
-
-    def plane_of(self, imp: ImagePlus, roi: ImagejRoi) -> int:
-        """Return the plane that a ROI is tied to; 0 where it is on all."""
-        if int(imp.getStackSize()) == 1:
-            return 0
-        if not any((roi.c_position, roi.z_position, roi.t_position)):
-            return int(roi.position)
-        place = (roi.c_position or imp.getC(), roi.z_position or imp.getZ(), roi.t_position or imp.getT())
-        return int(imp.getStackIndex(*(int(part) for part in place)))
+        return self.ij.from_imageplus(imp, name=self.name(imp), plane=plane)
 
     def show_image(self, image: Image) -> ImagePlus:
         """Show an image in a window of its own."""
@@ -160,37 +121,37 @@ class Desktop:
         imp.show()
         return imp
 
-    def show_labels(self, planes: Sequence[Labels], title: str, like: ImagePlus) -> ImagePlus:
-        """Show label images, one per plane, in colours and with the calibration of another image.
+    def show_stack(
+        self, planes: Sequence[Pixels], title: str, *, like: ImagePlus, colours: Colours, highest: int
+    ) -> ImagePlus:
+        """Show planes, uint16 or float32, with the calibration of another image, in colours from 0 to `highest`.
 
         Raises
         ------
         BridgeError
             If Java's memory is too small.
         """
-        highest = max(int(labels.max(initial=0)) for labels in planes)
-        dtype = np.uint16 if highest <= np.iinfo(np.uint16).max else np.float32
         with java_errors("show the labels"):
             stack = self._jimport("ij.ImageStack")(like.getWidth(), like.getHeight())
-            for labels in planes:
-                stack.addSlice(self.ij.to_imageplus(Image(labels.astype(dtype), title)).getProcessor())
+            for pixels in planes:
+                stack.addSlice(self.ij.to_imageplus(Image(pixels, title)).getProcessor())
             imp = self._jimport("ij.ImagePlus")(title, stack)
             if len(planes) > 1:
                 imp.setDimensions(1, like.getNSlices(), like.getNFrames())
                 imp.setOpenAsHyperStack(like.isHyperStack())
             imp.setCalibration(like.getCalibration().copy())
-            self._colour(imp, highest)
+            self._colour(imp, colours, highest)
             imp.show()
         return imp
 
-    def _colour(self, imp: ImagePlus, highest: int) -> None:
+    def _colour(self, imp: ImagePlus, colours: Colours, highest: int) -> None:
         """Give a label image colours; without them it looks black."""
         from jpype import JArray, JByte
 
-        red, green, blue = (JArray(JByte)(colours.view(np.int8).tolist()) for colours in label_lut())
+        red, green, blue = (JArray(JByte)(channel.view(np.int8).tolist()) for channel in colours)
         imp.getProcessor().setColorModel(self._jimport("java.awt.image.IndexColorModel")(8, 256, red, green, blue))
         imp.getStack().setColorModel(imp.getProcessor().getColorModel())
-        imp.setDisplayRange(0.0, float(max(highest, 1)))
+        imp.setDisplayRange(0.0, float(highest))
 
     # ---- selections and overlays
 
@@ -217,18 +178,7 @@ class Desktop:
         return np.stack([np.array(points.xpoints[:count]), np.array(points.ypoints[:count])], axis=1, dtype=np.float64)
 
     def put_overlay(self, imp: ImagePlus, rois: Iterable[bytes], tag: str, *, origin: tuple[int, int] = (0, 0)) -> None:
-        """Put ROIs into the image's overlay, in place of those put there before under this tag.
-
-        An overlay that the person has hidden stays hidden; where nothing is added or removed, nothing is touched.
-
-        Parameters
-        ----------
-        imp : ImagePlus
-        rois : iterable of bytes
-        tag : str
-        origin : (int, int)
-            x and y in the image of the place that the ROIs call (0, 0).
-        """
+        """Put ROIs into the image's overlay, in place of those put there before under this tag."""
         with java_errors("draw into the image"):
             before = imp.getOverlay()
             overlay = before or self._jimport("ij.gui.Overlay")()
@@ -268,25 +218,40 @@ class Desktop:
             int(box.x), min(int(box.x + box.width), width)
         )
 
-    def go_to(self, imp: ImagePlus, box: tuple[int, int, int, int], *, plane: int = 0, zoom: bool = True) -> None:
-        """Show a plane, and with `zoom` a box (left, top, right, bottom) with as much again around it."""
-        if plane and plane != int(imp.getCurrentSlice()):
-            imp.setSlice(plane)
+    def canvas(self, imp: ImagePlus) -> tuple[int, int] | None:
+        """Return width and height of the image on the screen; None where it is in no window."""
         canvas = imp.getCanvas()
-        if canvas is None or not zoom:
-            return
-        left, top, right, bottom = box
-        size, (height, width) = canvas.getSize(), self.shape(imp)
-        fit = min(size.width / (3.0 * max(right - left, 1)), size.height / (3.0 * max(bottom - top, 1)))
-        level = max((level for level in _ZOOMS if level <= fit), default=_ZOOMS[0])
-        columns, rows = (
-            min(math.ceil(side / level), most) for side, most in ((size.width, width), (size.height, height))
-        )
-        x = int(np.clip((left + right - columns) // 2, 0, width - columns))
-        y = int(np.clip((top + bottom - rows) // 2, 0, height - rows))
-        canvas.setMagnification(level)
-        canvas.setSourceRect(self._jimport("java.awt.Rectangle")(x, y, columns, rows))
-        canvas.repaint()
+        if canvas is None:
+            return None
+        size = canvas.getSize()
+        return int(size.width), int(size.height)
+
+    def show_plane(self, imp: ImagePlus, plane: int) -> None:
+        """Show this plane of a stack."""
+        imp.setSlice(plane)
+
+    def look_at(self, imp: ImagePlus, view: View) -> None:
+        """Show a part of the image in its window."""
+        canvas = imp.getCanvas()
+        if canvas is not None:
+            canvas.setMagnification(view.level)
+            canvas.setSourceRect(self._jimport("java.awt.Rectangle")(view.x, view.y, view.columns, view.rows))
+            canvas.repaint()
+
+    # ---- tables
+
+    def measure(
+        self, imp: ImagePlus, wanted: Sequence[Measured], *, each: Callable[[int], None] = lambda _: None
+    ) -> int:
+        """Add a row to Results for each ROI, as the ROI Manager's Measure does, with further columns."""
+        rois = self.manager.copies([one.roi for one in wanted])
+        rows = self.tables.measure(imp, rois, [one.plane for one in wanted], each=each)
+        each(len(wanted))
+        return self.tables.show(rows, [one.extra for one in wanted])
+
+    def add_rows(self, title: str, rows: Sequence[Mapping[str, str | float]]) -> None:
+        """Add rows at the end of the table with this title, which is opened if it is not there."""
+        self.tables.append(title, rows)
 
     def when_opened(self, tell: Callable[[ImagePlus], None]) -> Callable[[], None]:
         """Call a function with each image that gets a window, from now on; return what ends that.
@@ -375,8 +340,3 @@ class Desktop:
     def remember(self, key: str, value: str) -> None:
         """Keep a text in ImageJ's preferences."""
         self._jimport("ij.Prefs").set(f"{_TAG}.{key}", value)
-
-
-_ZOOMS = (1 / 72, 1 / 48, 1 / 32, 1 / 24, 1 / 16, 1 / 12, 1 / 8, 1 / 6, 1 / 4, 1 / 3, 1 / 2, 0.75, 1.0, 1.5, 2.0, 3.0,
-          4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0)  # fmt: skip
-"""ImageJ's own levels."""

@@ -4,38 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
 from stormseg_ij.bridge.imagej import ImagePlus
 from stormseg_ij.bridge.java import java_errors, on_event_thread
+from stormseg_ij.desk import Entry, RoiList
 from stormseg_ij.errors import BridgeError
 
 _REPAINTED = 10
 """So many deletions may repaint the image one after the other."""
 
 
-class Entry(NamedTuple):
-    """A ROI in the list.
-
-    Attributes
-    ----------
-    data : bytes
-        As in a ``.roi`` file.
-    identity : int
-        The same as long as it is the same object, whatever is done to it; the button "Update" puts another one there.
-    drawn_in : int
-        Number of the image that it was drawn in; 0 where ImageJ does not know.
-    """
-
-    data: bytes
-    identity: int
-    drawn_in: int
-
-
-class Manager:
-    """The ROI Manager, opened when something is put into it; in batch mode that of the macro.
-
-    ROIs go in and out as the bytes of ImageJ's ``.roi`` files. Nothing here asks the user, records, or resets.
+class Manager(RoiList):
+    """The ROI Manager of the ImageJ in this process.
 
     Parameters
     ----------
@@ -165,6 +146,23 @@ class Manager:
             self._command(manager, "Show All", imp)
             if selection is not None:
                 imp.setRoi(selection)
+
+    def copies(self, rois: Sequence[bytes | int]) -> list[Any]:
+        """Make ROIs to be measured: of the bytes of files, or copies of what the list holds, by identity.
+
+        As bytes of a file, what a person drew would lose digits.
+
+        Raises
+        ------
+        BridgeError
+            If the list has no such ROI any more.
+        """
+        manager, identity = self._instance(), self._jimport("java.lang.System").identityHashCode
+        listed = {} if manager is None else {int(identity(roi)): roi for roi in manager.getRoisAsArray()}
+        if any(isinstance(roi, int) and roi not in listed for roi in rois):
+            raise BridgeError("the ROI Manager was changed meanwhile; start again")
+        with java_errors("copy the ROIs"):
+            return [listed[roi].clone() if isinstance(roi, int) else self.decoded(roi) for roi in rois]
 
     def decoded(self, roi: bytes) -> Any:  # noqa: ANN401 (an ij.gui.Roi)
         """Make a ROI of the bytes of a ``.roi`` file."""

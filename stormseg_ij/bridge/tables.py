@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -27,25 +26,6 @@ _ROWS_WITH_DIGITS = 24
 _SUMMARY_ROWS = 4  # Mean, SD, Min, Max, of Analyze > Summarize
 
 
-@dataclass(frozen=True)
-class Measured:
-    """What to measure, a row of Results each.
-
-    Attributes
-    ----------
-    roi : Roi
-        An area that has a pixel in the image. It is changed.
-    plane : int
-        Of the stack, counted from 1; 1 for a single plane.
-    extra : mapping of str to (str or float)
-        Further columns of its row. A row without a number in a column where others have one gets NaN there.
-    """
-
-    roi: Roi
-    plane: int = 1
-    extra: Mapping[str, str | float] = field(default_factory=dict)
-
-
 class Tables:
     """ImageJ's Results and the tables of ours; without a window they are filled all the same.
 
@@ -62,25 +42,10 @@ class Tables:
         self._analyzer: Any = self._jimport("ij.plugin.filter.Analyzer")
         self._flags: Any = self._jimport("ij.measure.Measurements")
 
-    def rois(self, indexes: Iterable[int]) -> list[Roi]:
-        """Copy ROIs of the ROI Manager, to be measured: as bytes of a file, drawn ones would lose digits.
-
-        Raises
-        ------
-        BridgeError
-            If the ROI Manager has no such ROI any more.
-        """
-        manager = self._jimport("ij.plugin.frame.RoiManager").getInstance2()
-        every = [] if manager is None else manager.getRoisAsArray()
-        chosen = list(indexes)
-        if max(chosen, default=-1) >= len(every):
-            raise BridgeError("the ROI Manager was changed meanwhile; start again")
-        with java_errors("copy the ROIs"):
-            return [every[i].clone() for i in chosen]
-
     def measure(
-        self, imp: ImagePlus, wanted: Sequence[Measured], *, each: Callable[[int], None] = lambda _: None
-    ) -> ResultsTable:
+        self, imp: ImagePlus, rois: Sequence[Roi], planes: Sequence[int], *,
+        each: Callable[[int], None] = lambda _: None,
+    ) -> ResultsTable:  # fmt: skip
         """Measure ROIs as the ROI Manager's Measure does: what Set Measurements asks for, by ImageJ's own Analyzer.
 
         The image keeps its selection, its shown plane and all else: another one, which nobody sees, shares its pixels,
@@ -89,7 +54,10 @@ class Tables:
         Parameters
         ----------
         imp : ImagePlus
-        wanted : sequence of Measured
+        rois : sequence of Roi
+            Areas that have a pixel in the image. They are changed.
+        planes : sequence of int
+            Of the stack for each ROI, counted from 1; 1 for a single plane.
         each : callable
             Told the index of the next ROI. What it raises ends the measurement, and Results stays as it was.
 
@@ -116,12 +84,12 @@ class Tables:
             analyzer.disableReset(True)  # or it might clear Results
             plane, threshold = 0, self._threshold(imp)
             try:
-                for i, one in enumerate(wanted):
+                for i, (roi, wanted) in enumerate(zip(rois, planes, strict=True)):
                     each(i)
-                    if one.plane != plane:
-                        plane = one.plane
+                    if wanted != plane:
+                        plane = wanted
                         self._go_to(hidden, plane, threshold)
-                    hidden.setRoi(one.roi, False)
+                    hidden.setRoi(roi, False)
                     analyzer.measure()
                     for heading, number in place(plane) if place is not None else ():
                         rows.addValue(heading, float(number))
@@ -130,8 +98,8 @@ class Tables:
                     redirected[0].setSlice(redirected[1])
             return rows
 
-    def show(self, rows: ResultsTable, wanted: Sequence[Measured]) -> int:
-        """Add measured rows at the end of Results, with their further columns, and show the table.
+    def show(self, rows: ResultsTable, extra: Sequence[Mapping[str, str | float]]) -> int:
+        """Add measured rows at the end of Results, with further columns for each, and show the table.
 
         Returns
         -------
@@ -149,12 +117,12 @@ class Tables:
             for heading in [str(heading) for heading in rows.getHeadings()][labelled:]:
                 values, texts = _column(rows, heading, skip)
                 self._extend(table, heading, first, values, texts, own=False)
-            for heading in dict.fromkeys(name for one in wanted for name in one.extra):
-                given = [one.extra.get(heading, np.nan) for one in wanted]
+            for heading in dict.fromkeys(name for one in extra for name in one):
+                given = [one.get(heading, np.nan) for one in extra]
                 texts = {i: value for i, value in enumerate(given) if isinstance(value, str)}
                 values = np.array([np.nan if isinstance(value, str) else value for value in given], np.float64)
                 self._extend(table, heading, first, values, texts, own=True)
-            for i in range(len(wanted) if labelled else 0):
+            for i in range(len(extra) if labelled else 0):
                 table.setLabel(rows.getLabel(skip + i), first + i)
             table.show(_RESULTS)
             return int(table.size())

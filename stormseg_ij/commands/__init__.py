@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from stormseg_ij.commands import checking, correcting, labelling, measuring, reviewing, scoring, segmenting
-from stormseg_ij.commands.workbench import Command, Workbench
+from stormseg_ij.commands.runner import Command
+from stormseg_ij.commands.workbench import Workbench
 from stormseg_ij.imagej_settings import (
     LabelsToRoisSettings,
     MeasureNucleiSettings,

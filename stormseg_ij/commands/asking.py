@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,20 +10,13 @@ from typing import TYPE_CHECKING, Any
 from stormseg_ij import macro_options, models
 from stormseg_ij.bridge.dialog import Answer, Dialog, Field, Kind
 from stormseg_ij.errors import SettingsError
+from stormseg_ij.imagej_settings import in_keys, label_of
 from stormseg_ij.settings import OPEN, Settings, from_mapping, help_text, is_switch, may_be_open
 
 if TYPE_CHECKING:
     from stormseg_ij.bridge.desktop import Desktop
     from stormseg_ij.commands.previewing import Previewer
 
-_LABELS = {
-    "by": "Split",
-    "nuclei": "Measure",
-    "nms": "NMS",
-    "iou": "IoU",
-    "rois": "ROIs",
-    "colour": "Colour in the image",
-}
 _KINDS: dict[str, Kind] = {"NAME|FOLDER": "model", "FOLDER": "folder", "FILE": "file", "IMAGE": "choice"}
 _ACTIVE = "(active image)"
 _YES_NO = {"yes": "true", "no": "false"}
@@ -87,7 +79,6 @@ class Form:
         return fields
 
     def _field(self, option: dataclasses.Field[Any], value: str) -> Field:
-        label = _LABELS.get(option.name, option.name.replace("_", " ").capitalize())
         kind: Kind = _KINDS.get(option.metadata["hint"], "text")
         choices = tuple(option.metadata["choices"])
         if is_switch(option, self.settings):
@@ -102,7 +93,7 @@ class Form:
         elif kind == "choice":
             choices = (_ACTIVE, *self.desk.titles())
             value = value if value in choices else _ACTIVE
-        return Field(option.name, label, kind, value, in_keys(help_text(option)), choices)
+        return Field(option.name, label_of(option.name), kind, value, in_keys(help_text(option)), choices)
 
     def _texts(self, answer: Answer) -> dict[str, str]:
         """Turn what the fields show into values."""
@@ -152,17 +143,6 @@ class Form:
         defaults = self._defaults()
         rare = [option.name for option in dataclasses.fields(self.settings) if option.metadata.get("rare")]
         return any(values[key] != defaults[key] for key in rare)
-
-
-def in_keys(text: str) -> str:
-    """Write the flags in a message as ImageJ's keys; those that only the start of ImageJ takes stay flags.
-
-    >>> in_keys("no nuclei; try --probability 0.3 or --min-area-fraction 0")
-    'no nuclei; try probability 0.3 or min_area_fraction 0'
-    >>> in_keys("start stormseg with more: --heap-mb N")
-    'start stormseg with more: --heap-mb N'
-    """
-    return re.sub(r"--(?!heap-mb\b|fiji\b)([a-z][a-z-]*)", lambda match: match[1].replace("-", "_"), text)
 
 
 def _fits(settings: type[Settings], key: str, value: str) -> bool:

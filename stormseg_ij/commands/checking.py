@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 def doctor(job: Job) -> None:
     """Look at what is installed, and show it."""
     job.say("looks at Java, ImageJ, TensorFlow, the models ...")
-    findings = examine(job.desk.ij.fiji or "none")
+    findings = examine(job.desk.fiji or "none")
     lines = []
     for finding in findings:
         lines.append(f"{'ok' if finding.ok else 'FAULT':7}{finding.part}: {finding.what}")

@@ -159,16 +159,18 @@ def _selected(job: Job, *, exactly_one: bool = False) -> list[Nucleus]:
 
 
 def _refuse_planes(job: Job, chosen: Sequence[Nucleus]) -> None:
-    planes = {job.desk.plane_of(job.imp, nucleus.roi) for nucleus in chosen} - {0}
+    facts = job.desk.facts(job.imp)
+    planes = {facts.plane_of(nucleus.roi) for nucleus in chosen} - {0}
     if len(planes) > 1:
         raise ImageError(f"the nuclei lie on planes {', '.join(map(str, sorted(planes)))}; choose nuclei of one plane")
 
 
 def _on_shown_plane(job: Job) -> list[Nucleus]:
     """Return the nuclei in the ROI Manager that a person sees in the image."""
-    planes = (0, job.desk.shown_plane(job.imp))
+    facts = job.desk.facts(job.imp)
+    planes = (0, facts.shown_plane)
     nuclei = [nucleus for nucleus in job.session.nuclei(job.imp) if not nucleus.in_overlay]
-    return [nucleus for nucleus in nuclei if job.desk.plane_of(job.imp, nucleus.roi) in planes]
+    return [nucleus for nucleus in nuclei if facts.plane_of(nucleus.roi) in planes]
 
 
 def _touched(job: Job) -> list[Nucleus]:

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from stormseg_ij.errors import ImageError, StormsegError
 from stormseg_ij.pipeline import Progress
 from stormseg_ij.settings import Settings
 
 if TYPE_CHECKING:
-    from stormseg_ij.bridge import ImagePlus
-    from stormseg_ij.bridge.desktop import Desktop
-    from stormseg_ij.bridge.host import Call
     from stormseg_ij.commands.session import Session
+    from stormseg_ij.desk import Desk, ImagePlus
     from stormseg_ij.models import Model
 
 S = TypeVar("S", bound=Settings)
@@ -30,16 +28,36 @@ class StoppedError(StormsegError):
     """The person pressed Escape or Cancel, or closed the image."""
 
 
+class Caller(Protocol):
+    """Who called a command.
+
+    Attributes
+    ----------
+    name : str
+        The command.
+    imp : ImagePlus or None
+        The active image.
+    from_macro : bool
+    """
+
+    @property
+    def name(self) -> str: ...  # noqa: D102
+    @property
+    def imp(self) -> ImagePlus | None: ...  # noqa: D102
+    @property
+    def from_macro(self) -> bool: ...  # noqa: D102
+
+
 @dataclass
 class Job:
     """One run of a command.
 
     Attributes
     ----------
-    call : Call
+    call : Caller
     settings : Settings
         Of the command; ``Settings()`` where it has none.
-    desk : Desktop
+    desk : Desk
     session : Session
         The nuclei and their changes.
     load_model : callable
@@ -48,9 +66,9 @@ class Job:
         What the person should know afterwards, one line each.
     """
 
-    call: Call
+    call: Caller
     settings: Settings
-    desk: Desktop
+    desk: Desk
     session: Session
     load_model: Callable[[str], Model]
     notes: list[str] = field(default_factory=list)

@@ -15,8 +15,7 @@ from stormseg_ij.settings import nearest
 if TYPE_CHECKING:
     from roifile import ImagejRoi
 
-    from stormseg_ij.bridge import ImagePlus
-    from stormseg_ij.bridge.desktop import Desktop
+    from stormseg_ij.desk import Desk, ImagePlus
 
 
 def labels_to_rois(job: Job) -> None:
@@ -27,14 +26,14 @@ def labels_to_rois(job: Job) -> None:
     if shapes[0] != shapes[1]:
         fault = f"the labels are {shapes[0][1]} x {shapes[0][0]}, {settings.image} is {shapes[1][1]} x {shapes[1][0]}"
         raise ImageError(f"{fault} pixels; choose the image that they belong to")
-    name = job.desk.name(target)
+    facts = job.desk.facts(target)
     made: list[ImagejRoi] = []
     for plane in job.desk.planes(source):
         pixels = job.desk.image(source, plane=plane or None).pixels
         labels, notes = as_labels(pixels, job.desk.title(source))
-        rois = _rois(labels, name)
+        rois = _rois(labels, facts.name)
         for roi in rois:
-            put_at(job.desk, target, roi, plane)
+            put_at(facts, roi, plane)
         made += rois
         job.notes += [note if plane == 0 else f"plane {plane}: {note}" for note in notes]
     if not made:
@@ -47,21 +46,22 @@ def labels_to_rois(job: Job) -> None:
 def rois_to_labels_image(job: Job) -> None:
     """Show the nuclei of the active image as a label image: 0 is background, each number one nucleus."""
     imp = job.imp
-    shape, planes = job.desk.shape(imp), job.desk.planes(imp)
+    facts = job.desk.facts(imp)
+    planes = facts.planes
     nuclei = [nucleus.roi for nucleus in job.session.nuclei(imp)]
     if not nuclei:
         raise job.session.none(imp)
-    places = [job.desk.plane_of(imp, roi) for roi in nuclei]
+    places = [facts.plane_of(roi) for roi in nuclei]
     shown = []
     for plane in planes:
         here = [roi for roi, place in zip(nuclei, places, strict=True) if place in (0, plane) or plane == 0]
-        labels, notes = rois_to_labels(here, shape)
+        labels, notes = rois_to_labels(here, facts.shape)
         job.notes += [note if plane == 0 else f"plane {plane}: {note}" for note in notes]
         shown.append(labels)
     lost = sum(place not in (0, *planes) for place in places)
     if lost:
         job.notes.append(f"{plural(lost, 'ROI')} on planes of other channels left out")
-    job.desk.show_labels(shown, f"{job.desk.name(imp)}_labels", imp)
+    job.desk.show_labels(shown, f"{facts.name}_labels", imp)
     job.say(f"{plural(len(nuclei), 'ROI')}, {plural(len(job.notes), 'note')} in the Log" if job.notes
             else plural(len(nuclei), "ROI"))  # fmt: skip
 
@@ -70,7 +70,7 @@ def _rois(labels: Labels, name: str) -> list[ImagejRoi]:
     return [coloured(roi) for roi in iterate_rois(labels, image_name=name)]
 
 
-def _titled(desk: Desktop, title: str) -> ImagePlus:
+def _titled(desk: Desk, title: str) -> ImagePlus:
     imp = desk.titled(title)
     if imp is None:
         raise SettingsError(f"no image {title!r} is open; {nearest(title, desk.titles())}")

@@ -6,15 +6,14 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from stormseg_ij.bridge.tables import Measured, Tables
 from stormseg_ij.commands.job import Job, plural
 from stormseg_ij.commands.session import OVERLAY
+from stormseg_ij.desk import Measured
 from stormseg_ij.errors import ImageError
 from stormseg_ij.imagej_settings import MeasureNucleiSettings
 from stormseg_ij.rois import roi_mask
 
 if TYPE_CHECKING:
-    from stormseg_ij.bridge.tables import Roi
     from stormseg_ij.commands.nuclei import Nucleus
 
 _LOOK_EVERY = 50
@@ -34,46 +33,42 @@ def measure_nuclei(job: Job) -> None:
         raise ImageError(f"no nucleus of {title} is selected in the ROI Manager; select some, or give nuclei=all")
     if not nuclei:
         raise job.session.none(imp)
-    tables = Tables(job.desk.ij)
-    wanted = _wanted(tables, job, nuclei)
+    wanted = _wanted(job, nuclei)
     if not wanted:
         raise ImageError(f"{title} has no nucleus that can be measured; {job.notes[0]}")
 
     def look(i: int) -> None:
-        if i % _LOOK_EVERY == 0:
+        if i % _LOOK_EVERY == 0 or i == len(wanted):
             job.check()
             job.desk.progress(i / len(wanted))
 
-    rows = tables.measure(imp, wanted, each=look)
-    job.check()
-    total = tables.show(rows, wanted)
+    total = job.desk.measure(imp, wanted, each=look)
     left_out = f", {len(nuclei) - len(wanted)} left out (see the Log)" if len(wanted) < len(nuclei) else ""
     job.say(f"{plural(len(wanted), 'nucleus', 'nuclei')}{left_out}; Results has {plural(total, 'row')}")
 
 
-def _wanted(tables: Tables, job: Job, nuclei: Sequence[Nucleus]) -> list[Measured]:
+def _wanted(job: Job, nuclei: Sequence[Nucleus]) -> list[Measured]:
     """Say what to measure of each nucleus; note which cannot be."""
-    imp = job.imp
-    shape, shown = job.desk.shape(imp), job.desk.shown_plane(imp)
-    last = max(1, int(imp.getStackSize()))
+    facts = job.desk.facts(job.imp)
+    shown, last = facts.shown_plane, facts.plane_count
     wanted = []
-    for nucleus, copy in zip(nuclei, _rois(tables, job, nuclei), strict=True):
+    for nucleus, source in zip(nuclei, _sources(job, nuclei), strict=True):
         roi = nucleus.roi
-        plane = (job.desk.plane_of(imp, roi) if shown else 0) or shown or 1
+        plane = (facts.plane_of(roi) if shown else 0) or shown or 1
         # ImageJ would move what lies outside to the middle, and measure the whole image for what is empty.
-        instance, remarks = roi_mask(roi, shape)
+        instance, remarks = roi_mask(roi, facts.shape)
         if instance is None or plane > last:
             reason = remarks[-1] if instance is None else f"left out: it lies on plane {plane} of {last}"
             job.notes.append(f"{roi.name}: {reason}")
         else:
             score = {} if math.isnan(instance.score) else {"score": instance.score}
-            wanted.append(Measured(copy, plane, {"ROI": roi.name, **score}))
+            wanted.append(Measured(source, plane, {"ROI": roi.name, **score}))
     return wanted
 
 
-def _rois(tables: Tables, job: Job, nuclei: Sequence[Nucleus]) -> list[Roi]:
-    """Return the nuclei as ImageJ's own ROIs, to be measured."""
+def _sources(job: Job, nuclei: Sequence[Nucleus]) -> Sequence[bytes | int]:
+    """Say where ImageJ finds each nucleus: in the ROI Manager, or in the bytes of the overlay."""
     if not nuclei[0].in_overlay:
-        return tables.rois(nucleus.index for nucleus in nuclei)
+        return [nucleus.identity for nucleus in nuclei]
     drawn = job.desk.overlay(job.imp, OVERLAY)
-    return [job.desk.manager.decoded(drawn[nucleus.index]) for nucleus in nuclei]
+    return [drawn[nucleus.index] for nucleus in nuclei]

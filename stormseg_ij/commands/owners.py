@@ -12,8 +12,8 @@ from stormseg_ij.roi_properties import properties
 if TYPE_CHECKING:
     from roifile import ImagejRoi
 
-    from stormseg_ij.bridge.manager import Entry
     from stormseg_ij.commands.nuclei import Set
+    from stormseg_ij.desk import Entry
 
 _MOST_DECODED = 50_000
 

@@ -9,19 +9,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stormseg_ij.commands.asking import in_keys
 from stormseg_ij.commands.job import plural
 from stormseg_ij.commands.segmenting import coloured, selected_area
 from stormseg_ij.errors import StormsegError
-from stormseg_ij.imagej_settings import SegmentNucleiSettings
+from stormseg_ij.imagej_settings import SegmentNucleiSettings, in_keys
 from stormseg_ij.preview import Preview
 from stormseg_ij.roi_files import encoded
 from stormseg_ij.rois import iterate_rois
 from stormseg_ij.settings import from_mapping
 
 if TYPE_CHECKING:
-    from stormseg_ij.bridge import ImagePlus
     from stormseg_ij.bridge.desktop import Desktop
+    from stormseg_ij.desk import ImagePlus
     from stormseg_ij.models import Model
 
 _TAG = "preview"

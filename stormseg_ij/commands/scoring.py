@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stormseg_ij.bridge.tables import Tables
 from stormseg_ij.commands.job import Job, plural
 from stormseg_ij.commands.segmenting import put_at
 from stormseg_ij.errors import ImageError, SettingsError
@@ -23,7 +22,7 @@ from stormseg_ij.rois import SUFFIXES, iterate_rois, read_rois, rois_to_labels
 if TYPE_CHECKING:
     from roifile import ImagejRoi
 
-    from stormseg_ij.bridge import ImagePlus
+    from stormseg_ij.desk import ImagePlus
     from stormseg_ij.metrics import Agreement
     from stormseg_ij.overlap import Integers
 
@@ -57,7 +56,7 @@ def score_against_truth(job: Job) -> None:
         outlines = _outlines(job, found, truth, agreement, plane)
     job.check()
     desk.put_overlay(imp, outlines, TAG)
-    Tables(desk.ij).append(TABLE, [_row(agreement, name, source, settings.iou)])
+    desk.add_rows(TABLE, [_row(agreement, name, source, settings.iou)])
     job.say(_summary(agreement, settings.iou))
 
 
@@ -89,7 +88,7 @@ def _open_image(job: Job, other: ImagePlus, plane: int) -> tuple[Labels, tuple[s
     title = job.desk.title(other)
     if job.desk.number(other) == job.desk.number(job.imp):
         raise SettingsError(f"truth={title} is the active image itself; give the label image with its true nuclei")
-    sizes = [max(1, int(one.getStackSize())) for one in (other, job.imp)]
+    sizes = [job.desk.facts(one).plane_count for one in (other, job.imp)]
     if sizes[0] not in (1, sizes[1]):
         wanted = "1" if sizes[1] == 1 else f"1 or {sizes[1]}"
         raise ImageError(f"the truth {title} has {sizes[0]} planes, not {wanted}; give that of this image")
@@ -101,11 +100,12 @@ def _open_image(job: Job, other: ImagePlus, plane: int) -> tuple[Labels, tuple[s
 
 def _painted(job: Job, rois: Sequence[ImagejRoi], plane: int, source: str) -> Labels:
     """Paint ROIs as labels; of a stack only those of this plane, and those of none."""
-    here = [roi for roi in rois if not plane or job.desk.plane_of(job.imp, roi) in (0, plane)]
+    facts = job.desk.facts(job.imp)
+    here = [roi for roi in rois if not plane or facts.plane_of(roi) in (0, plane)]
     if len(here) < len(rois):
         others = plural(len(rois) - len(here), "ROI")
         job.notes.append(f"{source}: only the shown plane, {plane}, is scored; {others} on other planes left out")
-    labels, notes = rois_to_labels(here, job.desk.shape(job.imp))
+    labels, notes = rois_to_labels(here, facts.shape)
     job.notes += [f"{source}: {note}" for note in notes]
     return labels
 
@@ -128,11 +128,12 @@ def _only(labels: Pixels, numbers: Integers) -> Labels:
 
 
 def _marked(job: Job, labels: Labels, word: str, colour: bytes, plane: int) -> Iterator[ImagejRoi]:
+    facts = job.desk.facts(job.imp)
     for roi in iterate_rois(labels):
         roi.name = f"{word} {roi.name}"
         roi.stroke_color = colour
         roi.stroke_width = _WIDTH_PX
-        put_at(job.desk, job.imp, roi, plane)
+        put_at(facts, roi, plane)
         yield roi
 
 

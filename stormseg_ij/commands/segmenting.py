@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from stormseg_ij import pipeline
-from stormseg_ij.commands.asking import in_keys
 from stormseg_ij.commands.job import Bar, Job, plural
 from stormseg_ij.commands.nuclei import is_ours
 from stormseg_ij.image import Image, Labels, label_lut
-from stormseg_ij.imagej_settings import SegmentNucleiSettings
+from stormseg_ij.imagej_settings import SegmentNucleiSettings, in_keys
 from stormseg_ij.pairs import shared_px
 from stormseg_ij.preprocess import preprocess
 from stormseg_ij.roi_files import decoded
@@ -25,9 +24,9 @@ from stormseg_ij.settings import PreprocessSettings
 if TYPE_CHECKING:
     from roifile import ImagejRoi
 
-    from stormseg_ij.bridge import ImageJ, ImagePlus
-    from stormseg_ij.bridge.desktop import Desktop
     from stormseg_ij.candidates import Instance
+    from stormseg_ij.desk import Desk, ImagePlus, Processing
+    from stormseg_ij.facts import ImageFacts
     from stormseg_ij.models import Model
     from stormseg_ij.pipeline import Result
 
@@ -41,7 +40,7 @@ def segment_nuclei(job: Job) -> None:
     planes = _planes(job.desk, imp, settings)
     model = job.load_model(settings.model)
     area = _region(job)
-    first = job.session.next_number(imp)
+    first, facts = job.session.next_number(imp), job.desk.facts(imp)
     found: list[ImagejRoi] = []
     shown: list[Labels] = []
     for part, plane in enumerate(planes):
@@ -50,14 +49,14 @@ def segment_nuclei(job: Job) -> None:
         result = _segment(image, area, settings, ij=job.desk.ij, model=model, bar=bar)
         labels, scores = placed(result, image.shape, area, first=first + len(found))
         for roi in iterate_rois(labels, image_name=image.name, model=model.name, scores=scores):
-            put_at(job.desk, imp, coloured(roi), plane)
+            put_at(facts, coloured(roi), plane)
             found.append(roi)
         shown += [labels] * settings.label_image
         job.notes += [note for note in result.notes if note not in job.notes]
     job.check()
     job.notes += job.session.put(
         imp, found, settings.rois, command=job.call.name, by=f"model {model.name}",
-        among=partial(_was_looked_at, job.desk, imp, planes, area),
+        among=partial(_was_looked_at, facts, planes, area),
     )  # fmt: skip
     if settings.label_image:
         job.desk.show_labels(shown, f"{job.desk.name(imp)}_labels", imp)
@@ -75,7 +74,7 @@ def preprocess_image(job: Job) -> None:
     job.notes += result.notes
 
 
-def selected_area(desk: Desktop, imp: ImagePlus) -> Instance | None:
+def selected_area(desk: Desk, imp: ImagePlus) -> Instance | None:
     """Return the pixels of the image's area selection; None where there is none, or it holds all."""
     selection = desk.selection(imp)
     if selection is None or selection[0] != "area":
@@ -94,18 +93,18 @@ def _region(job: Job) -> Instance | None:
     return selected_area(job.desk, job.imp)
 
 
-def _was_looked_at(desk: Desktop, imp: ImagePlus, planes: Sequence[int], area: Instance | None, roi: ImagejRoi) -> bool:
+def _was_looked_at(facts: ImageFacts, planes: Sequence[int], area: Instance | None, roi: ImagejRoi) -> bool:
     """Tell whether a nucleus lies on the segmented planes and, by most of its area, in the selection."""
-    if desk.plane_of(imp, roi) not in (0, *planes):
+    if facts.plane_of(roi) not in (0, *planes):
         return False
-    instance, _ = roi_mask(roi, desk.shape(imp))
+    instance, _ = roi_mask(roi, facts.shape)
     if area is None or instance is None:
         return area is None
     return shared_px(area, instance) > (1.0 - _MOST_OUTSIDE) * instance.area
 
 
 def _segment(
-    image: Image, area: Instance | None, settings: SegmentNucleiSettings, *, ij: ImageJ, model: Model, bar: Bar
+    image: Image, area: Instance | None, settings: SegmentNucleiSettings, *, ij: Processing, model: Model, bar: Bar
 ) -> Result:
     """Segment the image, or the box around the selection."""
     part = image if area is None else image.with_pixels(np.ascontiguousarray(image.pixels[area.box]))
@@ -156,16 +155,16 @@ def coloured(roi: ImagejRoi) -> ImagejRoi:
     return roi
 
 
-def put_at(desk: Desktop, imp: ImagePlus, roi: ImagejRoi, plane: int) -> None:
+def put_at(facts: ImageFacts, roi: ImagejRoi, plane: int) -> None:
     """Tie a ROI to a plane of a stack; 0 ties it to none."""
-    place = desk.slice_and_frame(imp, plane) if plane else None
+    place = facts.slice_and_frame(plane) if plane else None
     if place is None:
         roi.position = plane
     else:
         roi.z_position, roi.t_position = place
 
 
-def _planes(desk: Desktop, imp: ImagePlus, settings: SegmentNucleiSettings) -> list[int]:
+def _planes(desk: Desk, imp: ImagePlus, settings: SegmentNucleiSettings) -> list[int]:
     if settings.planes == "all":
         return desk.planes(imp)
     return [settings.plane if settings.plane is not None else desk.shown_plane(imp)]

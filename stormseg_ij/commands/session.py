@@ -21,9 +21,8 @@ from stormseg_ij.store import Store
 if TYPE_CHECKING:
     from roifile import ImagejRoi
 
-    from stormseg_ij.bridge import ImagePlus
-    from stormseg_ij.bridge.desktop import Desktop
-    from stormseg_ij.bridge.manager import Entry as Listed
+    from stormseg_ij.desk import Desk, ImagePlus
+    from stormseg_ij.desk import Entry as Listed
     from stormseg_ij.review import Doubt
 
 OVERLAY = "nuclei"
@@ -52,7 +51,7 @@ class Session:
 
     Parameters
     ----------
-    desk : Desktop
+    desk : Desk
 
     Attributes
     ----------
@@ -60,7 +59,7 @@ class Session:
         False where a macro works through images and saves what it wants itself.
     """
 
-    def __init__(self, desk: Desktop) -> None:
+    def __init__(self, desk: Desk) -> None:
         self._desk = desk
         self._sets: dict[int, Set] = {}
         self._owners = Owners(self._sets)

@@ -3,60 +3,21 @@
 from __future__ import annotations
 
 import threading
-import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
-from stormseg_ij import macro_options, models
+from stormseg_ij import macro_options
 from stormseg_ij.bridge.desktop import Desktop
 from stormseg_ij.bridge.host import Call, CommandHost
-from stormseg_ij.commands.asking import Form, in_keys
-from stormseg_ij.commands.job import Job, StoppedError
+from stormseg_ij.commands.asking import Form
 from stormseg_ij.commands.previewing import Previewer
-from stormseg_ij.commands.session import Session
-from stormseg_ij.errors import SettingsError, StormsegError
+from stormseg_ij.commands.runner import Command, Runner
+from stormseg_ij.errors import SettingsError
 from stormseg_ij.settings import SegmentSettings, Settings
 
 if TYPE_CHECKING:
     from stormseg_ij.bridge import ImageJ
-    from stormseg_ij.models import Model
-
-
-@dataclass(frozen=True)
-class Command:
-    """A command in ImageJ.
-
-    Attributes
-    ----------
-    name : str
-        In the menu and in macros.
-    run : callable
-        Does it; what it raises is told to the person.
-    settings : type of Settings
-        Fields of its dialog and keys of its macro options; ``Settings`` itself has none.
-    on_image : bool
-        True: there must be an active image.
-    shortcut : str
-        A function key, used where it is free.
-    asks : bool
-        False: the menu takes the defaults, with Alt held down it asks too. For commands that are used again and again.
-    """
-
-    name: str
-    run: Callable[[Job], None]
-    settings: type[Settings] = Settings
-    on_image: bool = True
-    shortcut: str = ""
-    asks: bool = True
-
-
-@dataclass(frozen=True)
-class _Outcome:
-    """How a command ended: with a line on what went wrong, stopped, or well."""
-
-    failure: str = ""
-    stopped: bool = False
 
 
 class Workbench:
@@ -74,14 +35,12 @@ class Workbench:
 
     def __init__(self, ij: ImageJ, commands: Sequence[Command | None], *, unattended: bool = False) -> None:
         self.desk = Desktop(ij)
-        self.session = Session(self.desk)
+        self.runner = Runner(self.desk, commands)
+        self.session = self.runner.session
         self._unattended = unattended
-        self._commands = {command.name: command for command in commands if command is not None}
-        self._busy, self._running, self._fault = threading.Lock(), "", ""
-        self._model: Model | None = None
-        self._model_asked: list[tuple[str, int]] = []
+        self._busy, self._running = threading.Lock(), ""
         names = ["-" if command is None else command.name for command in commands]
-        shortcuts = {command.name: command.shortcut for command in self._commands.values() if command.shortcut}
+        shortcuts = {command.name: command.shortcut for command in commands if command and command.shortcut}
         self.host = CommandHost(ij, names, self.run, shortcuts=shortcuts, before_closing=self.session.before_closing)
         self.session.saves = not unattended
         if not unattended:
@@ -94,7 +53,7 @@ class Workbench:
 
     def close(self) -> None:
         """Save what is to save, and take the commands out of ImageJ."""
-        self.session.close()
+        self.runner.close()
         self.host.close()
 
     def run(self, call: Call) -> None:
@@ -106,48 +65,21 @@ class Workbench:
             self.host.let_others_in()  # the look every few seconds is short
         self._running = call.name
         try:
-            outcome = call.away(lambda: self._outcome(call))
+            outcome = call.away(lambda: self.runner.outcome(call, partial(self._found, call)))
         finally:
             self._running = ""
             self._busy.release()
         if outcome.failure:
-            call.fail(in_keys(outcome.failure))
+            call.fail(outcome.failure)
         elif outcome.stopped and call.from_macro:
             call.abort()
 
-    def _outcome(self, call: Call) -> _Outcome:
-        """Run a command, and tell how it ended."""
-        try:
-            self.desk.reset_escape()
-            self._run(call, self._commands[call.name])
-        except StoppedError as reason:
-            self.desk.status(f"{call.name}: {reason}; nothing was changed")
-            return _Outcome(stopped=True)
-        except (StormsegError, OSError) as error:
-            return _Outcome(failure=str(error))
-        except MemoryError:
-            return _Outcome(failure="not enough memory; close other programs, or select a part of the image")
-        except Exception as error:  # noqa: BLE001 (what is a fault of ours must not be lost in a thread of ImageJ)
-            self.desk.log(traceback.format_exc())
-            return _Outcome(failure=f"{type(error).__name__}: {error}; a fault of StormSeg: the Log says where")
-        finally:
-            self.desk.progress(1.0)
-        return _Outcome()
-
-    def _run(self, call: Call, command: Command) -> None:
-        job = Job(call, Settings(), self.desk, self.session, self.load_model)
-        if command.on_image:
-            job.imp  # noqa: B018 (raises where there is none)
+    def _found(self, call: Call, command: Command) -> Settings | None:
+        """Find the settings of a command, and record it; None where the person cancels."""
         settings = self._settings(call, command)
-        if settings is None:
-            raise StoppedError("cancelled")
-        self._record(call, settings)
-        job.settings = settings
-        if call.imp is not None:
-            self.session.sync(call.imp)
-        command.run(job)
-        for note in job.notes:
-            self.desk.log(f"{call.name}: {in_keys(note)}")
+        if settings is not None:
+            self._record(call, settings)
+        return settings
 
     def _settings(self, call: Call, command: Command) -> Settings | None:
         """Take settings from the macro, or ask; None where the person cancels."""
@@ -158,7 +90,7 @@ class Workbench:
             return command.settings()
         previewer = None
         if issubclass(command.settings, SegmentSettings):
-            previewer = Previewer(call.imp, self.desk, self.load_model)
+            previewer = Previewer(call.imp, self.desk, self.runner.load_model)
         try:
             return Form(command.name, command.settings, self.desk, previewer).ask()
         finally:
@@ -174,28 +106,17 @@ class Workbench:
         except SettingsError as error:
             self.desk.log(f"{call.name}: not recorded: {error}")
 
-    def load_model(self, name: str) -> Model:
-        """Load a model, or give the one that was loaded last unless its files have changed."""
-        folder = models.find(name)
-        asked = [(str(path), path.stat().st_mtime_ns) for path in sorted(folder.iterdir())]
-        if self._model is None or self._model_asked != asked:
-            self._model, self._model_asked = models.load(name), asked
-        return self._model
-
     def _when_idle(self, read: Callable[[], Callable[[], None]]) -> None:
         """Read, and do the short work that comes of it unless a command runs."""
         if not self.desk.running:
             return
-        try:
-            work = read()
-            if self._busy.acquire(blocking=False):
-                try:
-                    self.host.put_menu()
-                    work()
-                finally:
-                    self._busy.release()
-        except Exception:  # noqa: BLE001 (it would end the watch without a word; the next look may go well)
-            fault = traceback.format_exc()
-            if fault != self._fault and self.desk.running:  # once, not every few seconds
-                self._fault = fault
-                self.desk.log(f"StormSeg could not look for changes:\n{fault}")
+        self.runner.guarded(lambda: self._look(read))
+
+    def _look(self, read: Callable[[], Callable[[], None]]) -> None:
+        work = read()
+        if self._busy.acquire(blocking=False):
+            try:
+                self.host.put_menu()
+                work()
+            finally:
+                self._busy.release()

@@ -8,8 +8,8 @@ import pytest
 from person import until
 
 from stormseg_ij.commands import COMMANDS, previewing
-from stormseg_ij.commands.asking import in_keys
 from stormseg_ij.image import Image, read_image, write_labels
+from stormseg_ij.imagej_settings import in_keys
 from stormseg_ij.rois import labels_to_rois
 from stormseg_ij.settings import Settings, help_text
 

@@ -8,9 +8,9 @@ from results import assert_equal, by_roi_manager, draw, table
 from scipy import ndimage
 
 from stormseg_ij import measure, rois
-from stormseg_ij.bridge.tables import Measured, Tables
 from stormseg_ij.commands.job import StoppedError
 from stormseg_ij.commands.segmenting import coloured
+from stormseg_ij.desk import Measured
 from stormseg_ij.errors import BridgeError
 from stormseg_ij.image import Calibration, Image
 
@@ -187,7 +187,7 @@ def test_redirected_to_an_image_of_another_size(bench, java, shown, add):
     java("ij.IJ").run("Set Measurements...", EVERYTHING.replace("None", "small.tif"))
     java("ij.IJ").redirectErrorMessages(True)
     with pytest.raises(BridgeError, match=r"storm\.tif is not measured: the image to redirect to"):
-        Tables(bench.desk.ij).measure(imp, [Measured(bench.desk.manager.decoded(roi.tobytes()))])
+        bench.desk.measure(imp, [Measured(roi.tobytes())])
     java("ij.IJ").redirectErrorMessages(False)
 
 
@@ -363,16 +363,15 @@ def test_what_cannot_be_measured_is_told(java, shown, add, run):
 
 def test_a_stop_leaves_results_as_they_were(bench, java, shown, add, refused, monkeypatch):
     imp = shown(_pixels("uint8"))
-    made = add(imp, _labels())
+    add(imp, _labels())
     java("ij.IJ").run(imp, "Measure", "")
 
     def stop(i):
         if i == 2:
             raise StoppedError("stopped by Escape")
 
-    tables = Tables(bench.desk.ij)
     with pytest.raises(StoppedError):
-        tables.measure(imp, [Measured(roi) for roi in tables.rois(range(len(made)))], each=stop)
+        bench.desk.measure(imp, [Measured(entry.identity) for entry in bench.desk.manager.entries()], each=stop)
     assert len(table(java)["Area"][0]) == 1
     monkeypatch.setattr(bench.desk, "escape_pressed", lambda: True)
     refused(imp)
