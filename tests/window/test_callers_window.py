@@ -83,7 +83,7 @@ def test_a_line_is_newer_than_what_is_selected(driver, scene):
 def test_a_change_just_before_an_image_is_closed(driver, scene, command):
     imp = scene(nuclei=False)
     driver.macro(f'run("Segment Nuclei", "{QUICK}");')
-    names, folder = driver.names(), driver.bench.desk.directory(imp)
+    names, folder = driver.names(), driver.bench.desk.file(imp)[0]
     imp.changes = False
     driver.manager().delete(1)
     driver.windows.setCurrentWindow(imp.getWindow())  # else "Close" may be for the ROI Manager

@@ -177,4 +177,4 @@ def test_the_overlay_in_place_of_the_roi_manager(driver, scene, result):
     assert int(imp.getOverlay().size()) == result.count
     driver.macro('run("Segment Nuclei", "rois=overlay");')
     assert int(imp.getOverlay().size()) == result.count  # in place of those before
-    assert [path.name for path in Path(driver.bench.desk.directory(imp)).iterdir()] == [str(imp.getTitle())]
+    assert [path.name for path in Path(driver.bench.desk.file(imp)[0]).iterdir()] == [str(imp.getTitle())]

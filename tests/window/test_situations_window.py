@@ -236,7 +236,7 @@ def test_a_value_that_no_macro_can_hold_is_used_and_not_recorded(driver, scene, 
 @pytest.mark.skipif(hasattr(os, "geteuid") and os.geteuid() == 0, reason="root writes everywhere")
 def test_a_folder_that_cannot_be_written_to(driver, scene):
     imp = scene(nuclei=False)
-    folder = driver.bench.desk.directory(imp)
+    folder = driver.bench.desk.file(imp)[0]
     os.chmod(folder, 0o500)  # noqa: PTH101
     try:
         outcome = driver.macro('run("Segment Nuclei", "rois=append");')
