@@ -13,8 +13,11 @@ import sys
 import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 from stormseg_ij.errors import BridgeError
 from stormseg_ij.files import replacing
@@ -28,9 +31,11 @@ JAVASSIST_SHA256 = "eba37290994b5e4868f3af98ff113f6244a6b099385d9ad46881307d3cb0
 
 _MB = 1024 * 1024
 _LEAST_HEAP_MB = 64
+_FETCH_SECONDS = 30
 _ENDPOINT = re.compile(r"[\w.-]+:[\w.-]+(:[\w.+-]+)*(\+[\w.:-]+)*")
 _ANEW = "run stormseg doctor --save to write them anew"
 _FIJI_JARS = ("ij-1*.jar", "imagej-[0-9]*.jar", "imagej-legacy-*.jar", "scijava-common-*.jar")
+_PLAIN_IMAGEJ = (".", "Contents/Java", "ImageJ", "ImageJ.app/Contents/Java")
 
 
 @dataclass(frozen=True)
@@ -113,7 +118,9 @@ def find_fiji(fiji: str) -> str:
         if _ENDPOINT.fullmatch(fiji) and not re.match(r"[A-Za-z]:", fiji):
             return fiji
         raise BridgeError(f"no Fiji at {fiji}: no such folder; give Fiji's folder or an endpoint such as sc.fiji:fiji")
-    for place in (folder, folder / "Fiji.app", folder / "Fiji"):
+    # By Fiji's documentation: since 2025 its macOS bundle (Fiji/Fiji.app) lies beside jars, before it held them.
+    beside = [folder.resolve().parent] if (folder / "Contents").is_dir() else []
+    for place in (folder, folder / "Fiji.app", folder / "Fiji", *beside):
         jars = place / "jars"
         if not jars.is_dir():
             continue
@@ -121,6 +128,9 @@ def find_fiji(fiji: str) -> str:
         if missing:
             raise BridgeError(f"no whole Fiji at {place}: jars has no {', '.join(missing)}; give Fiji's own folder")
         return str(place.resolve())
+    if any((folder / name / "ij.jar").is_file() for name in _PLAIN_IMAGEJ):
+        plain = "it holds a plain ImageJ (ij.jar), which has no #@ scripts"
+        raise BridgeError(f"no Fiji at {fiji}: {plain}; get Fiji from https://fiji.sc and give its folder")
     raise BridgeError(f"no Fiji at {fiji}: it has no folder jars; give the folder that Fiji was unpacked to")
 
 
@@ -167,23 +177,56 @@ def save_fiji(fiji: str | None) -> None:
 
 
 @dataclass(frozen=True)
-class _Jar:
-    """A jar of Maven Central, and what messages call it."""
+class Jar:
+    """A jar of Maven Central.
+
+    Attributes
+    ----------
+    group, artifact, version : str
+    sha256 : str
+        Of the real one; empty where only Maven Central knows: then its own SHA-1, fetched over HTTPS, is held against
+        what it gave, and kept beside the jar as Maven does.
+    called : str
+        In messages; the artifact's name if empty.
+    """
 
     group: str
     artifact: str
     version: str
-    sha256: str
-    called: str
+    sha256: str = ""
+    called: str = ""
+
+    @property
+    def name(self) -> str:
+        """Name of the file."""
+        return f"{self.artifact}-{self.version}.jar"
+
+    @property
+    def folder(self) -> str:
+        """Folder in a Maven repository."""
+        return "/".join((*self.group.split("."), self.artifact, self.version))
 
     def is_real(self, path: Path) -> bool:
-        return path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == self.sha256
+        """Whether the file is there, whole and the real one."""
+        if not path.is_file():
+            return False
+        content = path.read_bytes()
+        if self.sha256:
+            return hashlib.sha256(content).hexdigest() == self.sha256
+        published = _beside(path)
+        return published.is_file() and published.read_text("ascii", "replace").split()[:1] == [
+            hashlib.sha1(content, usedforsecurity=False).hexdigest()
+        ]
 
 
-_IMAGEJ = _Jar("net.imagej", "ij", IMAGEJ_VERSION, IMAGEJ_SHA256, "ImageJ")
+def _beside(jar: Path) -> Path:
+    return jar.with_name(f"{jar.name}.sha1")
+
+
+_IMAGEJ = Jar("net.imagej", "ij", IMAGEJ_VERSION, IMAGEJ_SHA256, "ImageJ")
 _PATCHERS = (
-    _Jar("net.imagej", "ij1-patcher", PATCHER_VERSION, PATCHER_SHA256, "ij1-patcher"),
-    _Jar("org.javassist", "javassist", JAVASSIST_VERSION, JAVASSIST_SHA256, "javassist"),
+    Jar("net.imagej", "ij1-patcher", PATCHER_VERSION, PATCHER_SHA256, "ij1-patcher"),
+    Jar("org.javassist", "javassist", JAVASSIST_VERSION, JAVASSIST_SHA256, "javassist"),
 )
 """What lets whole macros run in an ImageJ without a display; javassist is that of the patcher's own parent POM."""
 
@@ -196,7 +239,7 @@ def imagej_jar() -> Path:
     BridgeError
         If it cannot be downloaded or saved, or is not the real one.
     """
-    return _cached(_IMAGEJ)
+    return cached_jar(_IMAGEJ)
 
 
 def patcher_jars() -> list[Path]:
@@ -207,16 +250,23 @@ def patcher_jars() -> list[Path]:
     BridgeError
         If one cannot be downloaded or saved, or is not the real one.
     """
-    return [_cached(jar) for jar in _PATCHERS]
+    return [cached_jar(jar) for jar in _PATCHERS]
 
 
-def _cached(jar: _Jar) -> Path:
+def cached_jar(jar: Jar) -> Path:
+    """Return a jar in the Maven cache; download it if it is not there or is damaged.
+
+    Raises
+    ------
+    BridgeError
+        If it cannot be downloaded or saved, or is not the real one.
+    """
     from jgo.config import GlobalSettings
     from jgo.maven import MavenContext
 
-    settings = GlobalSettings.load()
-    folder = Path(settings.repo_cache).joinpath(*jar.group.split("."), jar.artifact, jar.version)
-    path = folder / f"{jar.artifact}-{jar.version}.jar"
+    called = jar.called or jar.artifact
+    folder = Path(GlobalSettings.load().repo_cache) / jar.folder
+    path = folder / jar.name
     if jar.is_real(path):
         return path
     try:
@@ -224,18 +274,34 @@ def _cached(jar: _Jar) -> Path:
         with tempfile.TemporaryDirectory(dir=folder, prefix=".stormseg-") as temporary:
             context = MavenContext(repo_cache=Path(temporary))
             loaded = context.project(jar.group, jar.artifact).at_version(jar.version).artifact().resolve()
+            if not jar.sha256:
+                _fetch(f"{context.remote_repos['central']}/{jar.folder}/{jar.name}.sha1", _beside(loaded))
             if not jar.is_real(loaded):
-                raise BridgeError(f"the {jar.called} that Maven Central gave is damaged or not the real one; try again")
+                raise BridgeError(f"the {called} that Maven Central gave is damaged or not the real one; try again")
+            if not jar.sha256:
+                _beside(loaded).replace(_beside(path))
             loaded.replace(path)
     except (OSError, RuntimeError) as error:
         if isinstance(error, OSError) and error.errno is not None:
-            raise BridgeError(f"cannot save {jar.called} to {folder}: {error.strerror}; make it writable") from error
+            raise BridgeError(f"cannot save {called} to {folder}: {error.strerror}; make it writable") from error
         reason = type(error).__name__ if isinstance(error, OSError) else "not found there"
         raise BridgeError(
-            f"{jar.called} {jar.version} is not in {folder} and Maven Central did not give it ({reason}); "
+            f"{called} {jar.version} is not in {folder} and Maven Central did not give it ({reason}); "
             "connect to the network once"
         ) from error
     return path
+
+
+def _fetch(url: str, path: Path) -> None:
+    try:
+        with urlopen(url, timeout=_FETCH_SECONDS) as answer:  # noqa: S310 (the address is Maven Central's)
+            content = answer.read()
+    except HTTPError as error:
+        error.close()
+        raise RuntimeError(f"{url}: {error.reason}") from error
+    except (OSError, HTTPException) as error:
+        raise ConnectionError(f"{url}: {error}") from error  # without a number, unlike what the disk refuses
+    path.write_bytes(content)
 
 
 def memory_bytes() -> int:

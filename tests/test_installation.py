@@ -3,6 +3,7 @@
 import errno
 import functools
 import gc
+import hashlib
 import http.server
 import shutil
 import sys
@@ -161,6 +162,41 @@ def test_a_cache_that_cannot_be_written_is_one_line(maven, tmp_path, monkeypatch
     monkeypatch.setenv("M2_REPO", str(tmp_path / "file"))
     with pytest.raises(BridgeError, match=r"cannot save ImageJ to .*make it writable"):
         installation.imagej_jar()
+
+
+# Jars whose hash only Maven Central knows
+
+UNPINNED = installation.Jar("org.apache.groovy", "groovy-json", "4.0.11")
+
+
+def publish(maven, checksum):
+    folder = maven / UNPINNED.folder
+    folder.mkdir(parents=True)
+    (folder / UNPINNED.name).write_bytes(b"json")
+    if checksum is not None:
+        (folder / f"{UNPINNED.name}.sha1").write_text(checksum)
+
+
+def test_a_jar_is_held_against_the_hash_that_maven_central_gives(maven):
+    publish(maven, hashlib.sha1(b"json").hexdigest() + "  groovy-json.jar\n")
+    path = installation.cached_jar(UNPINNED)
+    assert path.read_bytes() == b"json"
+    shutil.rmtree(maven)
+    assert installation.cached_jar(UNPINNED) == path
+    path.write_bytes(b"damaged")
+    with pytest.raises(BridgeError, match=r"groovy-json 4\.0\.11 is not in .*connect to the network once"):
+        installation.cached_jar(UNPINNED)
+
+
+@pytest.mark.parametrize(
+    ("checksum", "message"),
+    [("0" * 40, "damaged or not the real one; try again"), (None, r"did not give it \(not found there\)")],
+)
+def test_a_jar_without_its_hash_is_not_kept(maven, tmp_path, checksum, message):
+    publish(maven, checksum)
+    with pytest.raises(BridgeError, match=message):
+        installation.cached_jar(UNPINNED)
+    assert not [path for path in (tmp_path / "m2").rglob("*") if path.is_file()]
 
 
 # Fiji

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 import stormseg_ij
 from stormseg_ij import settings as options
-from stormseg_ij.cli import gui, images, macros, making, nuclei
+from stormseg_ij.cli import fiji, gui, images, macros, making, nuclei
 
 Handler = Callable[[argparse.Namespace], int]
 Command = Callable[..., argparse.ArgumentParser]
@@ -64,6 +64,12 @@ def _add_gui(command: Command) -> None:
     sub = command("gui", gui.gui, "Open ImageJ or Fiji with StormSeg's commands under Plugins > StormSeg.")
     sub.add_argument("images", nargs="*", type=Path, metavar="IMAGE", help="image to open")
     _add_java(sub)
+
+    text = "Put StormSeg into your own Fiji: menu commands, macros and what they need; run twice it changes nothing."
+    sub = command("install-fiji", fiji.install, text)
+    sub.add_argument("folder", type=Path, metavar="FOLDER", help="Fiji's folder, for example Fiji.app")
+    sub.add_argument("--uninstall", action="store_true", help="take out again what was put in")
+    sub.add_argument("--dry-run", action="store_true", help="say what would be done, and change nothing in Fiji")
 
 
 def _add_nuclei(command: Command) -> None:

@@ -1,0 +1,50 @@
+import ij.IJ
+import ij.Macro
+
+import org.scijava.Context
+import org.scijava.script.ScriptInfo
+import org.scijava.script.ScriptModule
+import org.scijava.script.ScriptService
+import org.scijava.script.process.ScriptCallback
+
+/**
+ * What the scripts of the menu share: a person is asked in Fiji's own dialog, a macro is not.
+ *
+ * The dialog belongs to a script of its own, which consists of fields only. Fields of the menu's script would be asked
+ * for in a macro too, each one that the macro leaves out.
+ */
+class Menu {
+
+    /**
+     * Runs a command.
+     *
+     * @param script the menu's script, run by SciJava
+     * @param asks false takes the defaults, unless Alt is held down
+     * @param fields SciJava's lines, a field each, indented as one likes
+     */
+    static void choose(String name, Script script, boolean asks, String fields) {
+        Map<String, String> values = [:]
+        if (fields && Macro.options == null && (asks || IJ.altKeyDown())) {
+            values = ask(name, script.binding.getVariable(ScriptModule.name).context(), fields)
+        }
+        if (values == null) {
+            return
+        }
+        def file = new File(IJ.getDirectory("imagej"), "stormseg/StormSeg.groovy")
+        new GroovyClassLoader(script.class.classLoader).parseClass(file).run(name, values)
+    }
+
+    /** Shows the fields, and returns what they hold; null where the person cancels. */
+    private static Map<String, String> ask(String name, Context context, String fields) {
+        def info = new ScriptInfo(context, name + ".groovy", new StringReader(fields.readLines()*.trim().join("\n")))
+        info.label = name
+        boolean agreed = false
+        info.callbacks().add({ ScriptModule module -> agreed = true } as ScriptCallback)
+        def module = context.service(ScriptService).run(info, true).get()
+        if (!agreed) {
+            return null
+        }
+        def filled = info.inputs()*.name.findAll { module.getInput(it) != null }
+        return filled.collectEntries { [it, module.getInput(it) as String] }
+    }
+}
