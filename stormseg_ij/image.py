@@ -105,6 +105,21 @@ def rgb_to_gray(rgb: Pixels) -> NDArray[np.uint8]:
     return ((2 * total + 3) // 6).astype(np.uint8)
 
 
+def image_of_packed_rgb(packed: Pixels, name: str, calibration: Calibration | None) -> Image:
+    """Make a gray image of an RGB image of ImageJ, and note it.
+
+    Parameters
+    ----------
+    packed : ndarray of uint32, shape (Y, X)
+        Red, green and blue in the lower 24 bits.
+    name : str
+    calibration : Calibration or None
+    """
+    rgb = np.stack([(packed >> shift).astype(np.uint8) for shift in (16, 8, 0)], axis=-1)
+    note = "RGB converted to 8-bit gray, the mean of the channels"
+    return Image(rgb_to_gray(rgb), name, calibration, notes=(note,))
+
+
 def read_image(path: str | Path, *, plane: int | None = None) -> Image:
     """Read one gray plane of a TIFF (also OME-TIFF and BigTIFF) or PNG.
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from stormseg_ij.bridge.java import java_errors
 from stormseg_ij.errors import BridgeError
-from stormseg_ij.image import Calibration, Image, Pixels, rgb_to_gray
+from stormseg_ij.image import Calibration, Image, Pixels, image_of_packed_rgb
 from stormseg_ij.installation import Java
 
 ImagePlus: TypeAlias = Any
@@ -137,9 +137,7 @@ class ImageJ:
             title = str(imp.getShortTitle()) if name is None else name
             calibration = _calibration(imp)
         if depth == 24:
-            rgb = np.stack([(pixels >> shift).astype(np.uint8) for shift in (16, 8, 0)], axis=-1)
-            note = "RGB converted to 8-bit gray, the mean of the channels"
-            return Image(rgb_to_gray(rgb), title, calibration, notes=(note,))
+            return image_of_packed_rgb(pixels, title, calibration)
         return Image(pixels, title, calibration)
 
     def resize(self, imp: ImagePlus, width: int, height: int) -> None:

@@ -14,7 +14,7 @@ def doctor(job: Job) -> None:
     """Look at what is installed, and show it."""
     job.say("looks at Java, ImageJ, TensorFlow, the models ...")
     findings = examine(job.desk.fiji or "none")
-    lines = []
+    lines = [f"ok     This ImageJ: {job.desk.ij.version} runs the commands"]
     for finding in findings:
         lines.append(f"{'ok' if finding.ok else 'FAULT':7}{finding.part}: {finding.what}")
         if not finding.ok:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from stormseg_ij.desk import Colours, Desk, Measured
 from stormseg_ij.errors import BridgeError
 from stormseg_ij.facts import ImageFacts, View
-from stormseg_ij.image import Calibration, Image, Pixels, rgb_to_gray
+from stormseg_ij.image import Calibration, Image, Pixels, image_of_packed_rgb
 from stormseg_ij.worker.link import Link
 from stormseg_ij.worker.processing import FijiProcessing, refuse_unfit
 from stormseg_ij.worker.roi_list import FijiRoiList, as_text
@@ -143,11 +143,9 @@ class FijiDesk(Desk):
         found = self._link.ask("image", image=imp.number, plane=plane)
         pixels, stated = found["pixels"], found["calibration"]
         calibration = None if stated is None else Calibration(float(stated[0]), float(stated[1]), str(stated[2]))
-        if found["depth"] != 24:
-            return Image(pixels, name, calibration)
-        rgb = np.stack([(pixels >> shift).astype(np.uint8) for shift in (16, 8, 0)], axis=-1)
-        note = "RGB converted to 8-bit gray, the mean of the channels"
-        return Image(rgb_to_gray(rgb), name, calibration, notes=(note,))
+        if found["depth"] == 24:
+            return image_of_packed_rgb(pixels, name, calibration)
+        return Image(pixels, name, calibration)
 
     def show_image(self, image: Image) -> FijiImage:
         """Show an image in a window of its own.
