@@ -42,8 +42,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     # What a run saves of unsaved images never goes into the home of who runs the tests.
+    # With pytest-xdist each worker is a process of its own, and comes here too.
     config.stash[_DATA] = tempfile.TemporaryDirectory(prefix="stormseg-tests-")
     os.environ["XDG_DATA_HOME"] = config.stash[_DATA].name
+    if config.getoption("--window") and config.getoption("numprocesses", None):
+        raise pytest.UsageError("--window takes no -n: on one display the windows of two ImageJs cover each other")
     if config.getoption("--window") and sys.platform.startswith("linux") and not os.environ.get("DISPLAY"):
         config.stash[_XVFB] = _start_xvfb()
 
@@ -57,6 +60,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     kept = [item for item in kept if slow or not item.get_closest_marker("slow")]
     config.hook.pytest_deselected(items=[item for item in items if item not in kept])
     items[:] = kept
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["left_out"] = session.config.stash.get(_LEFT_OUT, 0)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take over from a worker of pytest-xdist how many tests were left out: each collects all of them."""
+    if hasattr(node, "workeroutput"):  # one that crashed has none
+        node.config.stash[_LEFT_OUT] = node.workeroutput.get("left_out", 0)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

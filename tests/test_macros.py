@@ -239,9 +239,10 @@ def test_preprocessing_variants(stormseg, simulated, tmp_path, dtype):
         assert labels == [f"{what}, size {size}" for what in ("resized", "blurred, sigma 1.5", "equalized")]
         assert pixels[1].std() < pixels[0].std()
         assert pixels[2].astype(float).mean() > 1.5 * pixels[0].mean()
-    again = stormseg("preprocess_variants.ijm", argument)
-    assert again.returncode == 1
-    assert "an image_128.tif exists; give overwrite=1 to replace it" in again.stderr
+    if dtype == "uint8":  # once is enough: it does not depend on the pixels
+        again = stormseg("preprocess_variants.ijm", argument)
+        assert again.returncode == 1
+        assert "an image_128.tif exists; give overwrite=1 to replace it" in again.stderr
 
 
 def test_a_folder_is_segmented_measured_and_scored(stormseg, simulated, tmp_path):

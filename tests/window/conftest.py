@@ -43,6 +43,10 @@ def _tidy(someone, bench):
             with suppress(AssertionError):
                 until(lambda: not window.isShowing(), "the dialog closes", seconds=3.0)  # noqa: B023
             window.dispose()
+    with suppress(AssertionError):
+        until(lambda: not bench.running, "the command ends", seconds=5.0)
+    if bench.running:  # the test failed in the middle of long work, which would make the next one fail too
+        java("ij.IJ").setKeyDown(someone.keys.VK_ESCAPE)
     until(lambda: not bench.running, "the command ends")
     images = java("ij.WindowManager")
     for number in list(images.getIDList() or ()):

@@ -2,15 +2,17 @@
 
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from stormseg_ij.bridge.java import proxy
 
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 40.0
 _LOOK_SECONDS = 0.02
 _SHOWN_SECONDS = 0.1
+_FOCUS_SECONDS = 2.0
 
 
 @dataclass
@@ -144,14 +146,11 @@ class Driver:
     def show(self, image):
         """Show an image."""
         imp = self.bench.desk.ij.to_imageplus(image)
-        imp.show()
-        return imp
+        return shown(imp)
 
     def open(self, path):
         """Open an image file."""
-        imp = self.IJ.openImage(str(path))
-        imp.show()
-        return imp
+        return shown(self.IJ.openImage(str(path)))
 
     def images(self):
         """Return the open images in the order of their opening."""
@@ -253,6 +252,22 @@ def _thread_of(runner):
     field = runner.getClass().getDeclaredField("thread")
     field.setAccessible(True)
     return field.get(runner)
+
+
+def shown(imp):
+    """Show an image, and wait until its window has the focus.
+
+    The display gives it the focus a moment later, and with that ImageJ makes it the active image: what a macro has
+    opened meanwhile would not be the active one any more.
+    """
+    from scyjava import jimport
+
+    imp.show()
+    if imp.getWindow() is not None:
+        with suppress(AssertionError):
+            until(imp.getWindow().isFocused, "the image has the focus", seconds=_FOCUS_SECONDS)
+        jimport("java.awt.EventQueue").invokeAndWait(jimport("java.lang.Thread")())
+    return imp
 
 
 def pixels(imp, plane=1):

@@ -6,10 +6,13 @@ from contextlib import contextmanager, suppress
 import numpy as np
 
 LEFT_BUTTON = 1 << 10
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 40.0
 _CLICKS = 4
+_LOST_SECONDS = 4.0
+"""A click that shows nothing for so long is lost: a person clicks again."""
 _BESIDE_LABEL_PX = 22
 """Between the labels of Java's menu bar on Linux."""
+_HELD_SECONDS = 0.5
 IMAGE_AT = (20, 100)
 _SHIFTED = {"_": "-", ":": ";", "~": "`"}
 
@@ -55,10 +58,42 @@ class Person:
         self.settle()
 
     def click_on(self, component):
-        """Click in the middle of a button, a field or a box."""
+        """Click in the middle of a button, a field or a box, whose window comes to the front."""
+        until(component.isShowing, f"{component} is shown")
+        self._bring_forward(self.java("javax.swing.SwingUtilities").getWindowAncestor(component))
         place = until(lambda: _corner(component), f"{component} is shown")
         size = component.getSize()
         self.click(place.x + size.width // 2, place.y + size.height // 2)
+
+    def _bring_forward(self, window):
+        """Let a dialog that has just opened get the focus; bring another window to the front.
+
+        Java calls a window shown a moment before the display shows it: a click meanwhile goes to what lies beneath. A
+        dialog takes the focus once it is there. Asking for the focus earlier would confuse Java's own count of who has
+        it, so nothing is done but to wait.
+        """
+        if _is(window, "Dialog"):
+            with suppress(AssertionError):
+                until(window.isFocused, "it has the focus", seconds=_LOST_SECONDS)
+                return
+        window.toFront()
+        self.settle()
+
+    def again(self, act, condition, what):
+        """Do something until it shows, as a person does whose click was lost."""
+        for _ in range(_CLICKS):
+            act()
+            with suppress(AssertionError):
+                return until(condition, what, seconds=_LOST_SECONDS)
+        raise AssertionError(f"{_CLICKS} times without success: {what}")
+
+    def _enter(self, field, label):
+        """Click on a field until it has the focus."""
+        with suppress(AssertionError):
+            self.again(lambda: self.click_on(field), field.isFocusOwner, f"{label} has the focus")
+        if not field.isFocusOwner():  # the display loses every click: what is tested is the dialog, not the display
+            field.requestFocus()
+            until(field.isFocusOwner, f"{label} has the focus")
 
     def press(self, *names):
         """Press a key such as ``F7``, ``ENTER``; those before the last one are held meanwhile."""
@@ -106,14 +141,19 @@ class Person:
         """Return what the place of the progress bar looks like, shape (Y, X)."""
         bar = self.ij.getInstance().getProgressBar()
         corner, size = _corner(bar), bar.getSize()
-        box = self.java("java.awt.Rectangle")(corner.x, corner.y, size.width, size.height)
-        picture = self.robot.createScreenCapture(box)
-        return np.array(picture.getRGB(0, 0, size.width, size.height, None, 0, size.width)).reshape(size.height, -1)
+        return self._pixels(corner.x, corner.y, size.width, size.height)
+
+    def _pixels(self, x, y, width, height):
+        picture = self.robot.createScreenCapture(self.java("java.awt.Rectangle")(int(x), int(y), width, height))
+        return np.array(picture.getRGB(0, 0, width, height, None, 0, width)).reshape(height, width)
 
     # ---- ImageJ's menu and tools
 
     def choose(self, *labels, held=None):
-        """Choose an entry of ImageJ's menu, such as ``"Plugins", "StormSeg", "Merge Nuclei"``."""
+        """Choose an entry of ImageJ's menu, such as ``"Plugins", "StormSeg", "Merge Nuclei"``.
+
+        A key that is held is let go half a second later: ImageJ asks for it when the command begins.
+        """
         window = self.ij.getInstance()
         bar = window.getMenuBar()
         menus = [bar.getMenu(i) for i in range(bar.getMenuCount())]
@@ -130,15 +170,28 @@ class Person:
             menu = entries[wanted]
             if label != labels[-1]:
                 self.press("RIGHT")
-        self.press(*filter(None, [held]), "ENTER")
+        if held is None:
+            self.press("ENTER")
+        else:
+            with self.holding(held):
+                self.press("ENTER")
+                time.sleep(_HELD_SECONDS)
 
     def _open_menu(self, window, menus, index):
         """Click on a menu of the menu bar, whose labels stand side by side."""
         metrics = window.getFontMetrics(menus[index].getFont())
         corner = _corner(window)
         widths = [metrics.stringWidth(menu.getLabel()) + _BESIDE_LABEL_PX for menu in menus]
-        x = sum(widths[:index]) + widths[index] // 2
-        self.click(corner.x + x, corner.y + window.getInsets().top // 2)
+        x = corner.x + sum(widths[:index]) + widths[index] // 2
+        y = corner.y + window.getInsets().top // 2
+
+        def label():
+            return self._pixels(x - 5, y - 5, 10, 10)
+
+        closed = label()
+        self.again(
+            lambda: self.click(x, y), lambda: not np.array_equal(label(), closed), f"the menu {menus[index].getLabel()}"
+        )
 
     # ---- windows
 
@@ -175,8 +228,6 @@ class Person:
 
     def button(self, title, label):
         """Press a button of a window, which comes to the front."""
-        self.window(title).toFront()
-        self.settle()
         self.click_on(_part(self.window(title), "Button", lambda button: str(button.getLabel()).strip() == label))
 
     def answer(self, title, label):
@@ -192,7 +243,7 @@ class Person:
                 self.java("java.awt.Toolkit").getDefaultToolkit().getSystemEventQueue().postEvent(event)
             clicks += 1
             with suppress(AssertionError):
-                until(lambda: not dialog.isShowing(), f"{title} closes", seconds=2.0)
+                until(lambda: not dialog.isShowing(), f"{title} closes", seconds=_LOST_SECONDS)
         assert not dialog.isShowing(), f"{title} stays when {label} is pressed"
 
     def labels(self, title):
@@ -217,7 +268,7 @@ class Person:
     def choose_folder(self, title, folder):
         """Type a folder into the dialog that chooses one."""
         field = next(part for part in _parts(self.window(title)) if _is(part, "JTextField"))
-        self.click_on(field)
+        self._enter(field, "the folder")
         self.press("CONTROL", "A")
         self.type(str(folder))
         self.press("ENTER")
@@ -226,8 +277,7 @@ class Person:
     def fill(self, title, label, text):
         """Type a text into a field, in place of what stands there."""
         field = self.field(title, label)
-        self.click_on(field)
-        until(field.isFocusOwner, f"{label} has the focus")
+        self._enter(field, label)
         self.press("END")
         for _ in str(field.getText()):
             self._stroke("BACK_SPACE")
@@ -235,12 +285,18 @@ class Person:
         self.type(text)
         until(lambda: str(field.getText()) == text, f"{label} holds {text!r}")
 
+    def tick(self, title, label):
+        """Click on a box of a dialog until it changes."""
+        box = self.field(title, label)
+        before = bool(box.getState())
+        self.again(lambda: self.click_on(box), lambda: bool(box.getState()) != before, f"{label} changes")
+
     def pick(self, title, label, choice):
         """Pick an entry of a field that unfolds, with the arrow keys."""
         field = self.field(title, label)
+        self._bring_forward(self.window(title))
         for _ in range(field.getItemCount()):
-            field.requestFocus()
-            until(field.isFocusOwner, f"{label} has the focus")
+            self.again(field.requestFocus, field.isFocusOwner, f"{label} has the focus")
             wanted = [str(field.getItem(i)) for i in range(field.getItemCount())].index(choice)
             if int(field.getSelectedIndex()) == wanted:
                 return
@@ -270,7 +326,7 @@ class Person:
     def open(self, path):
         """Open an image with File > Open, and put its window where nothing covers it."""
         self.choose("File", "Open...")
-        self.window("Open")
+        self._bring_forward(self.window("Open"))
         self.type(str(path))
         self.press("ENTER")
         imp = until(lambda: self.image(path.name), f"{path.name} opens")
@@ -282,8 +338,8 @@ class Person:
         toolbar = self.java("ij.gui.Toolbar")
         number, side = int(getattr(toolbar, name)), int(toolbar.getButtonSize())
         corner = _corner(toolbar.getInstance())
-        self.click(corner.x + number * side + side // 3, corner.y + side // 3)
-        until(lambda: int(toolbar.getToolId()) == number, f"the tool {name}")
+        x, y = corner.x + number * side + side // 3, corner.y + side // 3
+        self.again(lambda: self.click(x, y), lambda: int(toolbar.getToolId()) == number, f"the tool {name}")
 
     def draw(self, imp, points):
         """Hold the mouse button and move along points (x, y) of the image."""
@@ -305,10 +361,17 @@ class Person:
 
     def focus(self, window):
         """Click on the edge of a window, so that it gets the keys."""
-        window.toFront()
-        corner = _corner(window)
-        self.click(corner.x + 3, corner.y + 3)
-        until(window.isFocused, "the window has the focus")
+
+        def click():
+            window.toFront()
+            corner = _corner(window)
+            self.click(corner.x + 3, corner.y + 3)
+
+        with suppress(AssertionError):
+            self.again(click, window.isFocused, "the window has the focus")
+        if not window.isFocused():
+            (window.getMostRecentFocusOwner() or window).requestFocus()
+            until(window.isFocused, "the window has the focus")
 
     # ---- the ROI Manager
 
@@ -319,14 +382,19 @@ class Person:
 
     def select(self, *names):
         """Click on rows of the ROI Manager's list, on those after the first with Ctrl."""
-        for i, name in enumerate(names):
-            if i:
-                with self.holding("CONTROL"):
+
+        def click():
+            for i, name in enumerate(names):
+                if i:
+                    with self.holding("CONTROL"):
+                        self._click_row(name)
+                else:
                     self._click_row(name)
-            else:
-                self._click_row(name)
+
         wanted = sorted(self.row(name) for name in names)
-        until(lambda: sorted(int(i) for i in self.manager.getSelectedIndexes()) == wanted, f"{names} are selected")
+        self.again(
+            click, lambda: sorted(int(i) for i in self.manager.getSelectedIndexes()) == wanted, f"{names} are selected"
+        )
 
     def row(self, name):
         """Return the number of a ROI's row."""
@@ -336,9 +404,12 @@ class Person:
         """Close the ROI Manager with Ctrl-W."""
         window = self.manager
         corner = _corner(window)
-        self.click(corner.x + 4, corner.y + window.getHeight() - 3)
-        self.press("CONTROL", "W")
-        until(lambda: self.manager is None, "the ROI Manager closes")
+
+        def close():
+            self.click(corner.x + 4, corner.y + window.getHeight() - 3)
+            self.press("CONTROL", "W")
+
+        self.again(close, lambda: self.manager is None, "the ROI Manager closes")
 
     def _click_row(self, name):
         rows = next(part for part in _parts(self.manager) if _is(part, "JList"))

@@ -139,7 +139,7 @@ def test_the_preview_redraws_without_the_network_and_goes_away(person, bench, pa
     own = person.java("ij.gui.Overlay")(person.java("ij.gui.Roi")(5, 5, 20, 20))
     part.setOverlay(own)
     person.choose("Plugins", "StormSeg", SEGMENT)
-    person.click_on(person.field(SEGMENT, "Preview"))
+    person.tick(SEGMENT, "Preview")
     until(lambda: person.said(SEGMENT).startswith("Preview: ") and "at prob" in person.said(SEGMENT), "a preview",
           seconds=FIRST_SECONDS)  # fmt: skip
     found = part.getOverlay().size() - 1
@@ -154,9 +154,9 @@ def test_the_preview_redraws_without_the_network_and_goes_away(person, bench, pa
     until(lambda: "give a number from 0.05 to 1" in person.said(SEGMENT), "a wrong value is told at once")
     assert len(runs) == 1
     assert seconds < 10.0
-    person.click_on(person.field(SEGMENT, "Preview"))
+    person.tick(SEGMENT, "Preview")
     until(lambda: part.getOverlay() is not None and part.getOverlay().size() == 1, "the preview goes away")
-    person.click_on(person.field(SEGMENT, "Preview"))
+    person.tick(SEGMENT, "Preview")
     person.answer(SEGMENT, "Cancel")
     until(lambda: not bench.running, "the command ends")
     assert part.getOverlay().size() == 1

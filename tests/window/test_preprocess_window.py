@@ -5,6 +5,7 @@ import time
 
 import numpy as np
 import pytest
+from driver import shown as put_on_screen
 
 from stormseg_ij import bands
 from stormseg_ij import preprocess as preprocessing
@@ -77,8 +78,7 @@ def shown(ij):
         calibration = Calibration(0.02, 0.02, "micron")
         imp = ij.rgb_to_imageplus(pixels, name=name) if pixels.ndim == 3 else None
         imp = ij.to_imageplus(Image(pixels, name, calibration)) if imp is None else imp
-        imp.show()
-        return imp
+        return put_on_screen(imp)
 
     yield show
     manager = jimport("ij.WindowManager")
