@@ -137,21 +137,34 @@ class Door implements Function<Map, Boolean>, BooleanSupplier, Closeable, Comman
 
     private Map<String, Object> outcomeOf(Map call) {
         try {
-            started()
-            if (escapePressed()) {
-                return [failure: "", stopped: true] as Map<String, Object>
-            }
-            Worker now = worker
-            Map<String, Object> outputs = now.run(
-                COMMAND, [call: call] as Map<String, Object>, { Map info -> serve(now, info) }, { escapePressed() })
-            startWatch()
-            return outputs
+            return Shared.inOwnLoader { done(call) }
         } catch (Worker.Fault fault) {
-            return [failure: escaped ? "" : fault.getMessage(), stopped: escaped] as Map<String, Object>
+            return ended(escaped ? "" : fault.getMessage(), escaped)
         } catch (LinkageError | UnsupportedOperationException missing) {
-            String text = "Fiji lacks a part of Appose (" + missing + "); run stormseg install-fiji FOLDER"
-            return [failure: text, stopped: false] as Map<String, Object>
+            return ended("Fiji lacks a part of Appose (" + missing + "); run stormseg install-fiji FOLDER", false)
+        } catch (RuntimeException failed) {
+            worker?.kill()  // it may wait for answers that nobody gives any more
+            StringWriter trace = new StringWriter()
+            failed.printStackTrace(new PrintWriter(trace))
+            IJ.log(trace.toString())
+            return ended(failed.toString() + "; a fault of StormSeg: the Log says where", false)
         }
+    }
+
+    private Map<String, Object> done(Map call) {
+        started()
+        if (escapePressed()) {
+            return ended("", true)
+        }
+        Worker now = worker
+        Map<String, Object> outputs = now.run(
+            COMMAND, [call: call] as Map<String, Object>, { Map info -> serve(now, info) }, { escapePressed() })
+        startWatch()
+        return outputs
+    }
+
+    private static Map<String, Object> ended(String failure, boolean stopped) {
+        return [failure: failure, stopped: stopped] as Map<String, Object>
     }
 
     /** Starts Python if it does not run: the first time, or because it has ended. */
@@ -294,7 +307,9 @@ class Door implements Function<Map, Boolean>, BooleanSupplier, Closeable, Comman
                 from_macro: false, batch: Interpreter.isBatchMode(), headless: GraphicsEnvironment.isHeadless(),
                 imagej: IJ.getVersion(),
             ] as Map<String, Object>
-            now.run(LOOK, [call: call] as Map<String, Object>, { Map info -> serve(now, info) }, { false })
+            Shared.inOwnLoader {
+                now.run(LOOK, [call: call] as Map<String, Object>, { Map info -> serve(now, info) }, { false })
+            }
         } catch (Worker.Fault fault) {
             complain(fault.getMessage())
         } finally {

@@ -18,6 +18,21 @@ class Shared {
         SharedMemory.create(8L).close()
     }
 
+    /**
+     * Does work with the class loader that has Appose as the thread's own: by that one Appose finds its shared memory,
+     * and Groovy its JSON; threads that are made meanwhile inherit it.
+     */
+    static <T> T inOwnLoader(Closure<T> work) {
+        Thread thread = Thread.currentThread()
+        ClassLoader before = thread.getContextClassLoader()
+        thread.setContextClassLoader(SharedMemory.getClassLoader())
+        try {
+            return work.call()
+        } finally {
+            thread.setContextClassLoader(before)
+        }
+    }
+
     /** Puts arrays in the place of what JSON says of them in lists: Appose itself looks for them in maps only. */
     static void attach(Map<String, Object> values) {
         for (Map.Entry<String, Object> one : values.entrySet()) {

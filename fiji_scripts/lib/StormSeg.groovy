@@ -77,7 +77,8 @@ class StormSeg {
     private static void fail(String name, Throwable missing) {
         String text = missing instanceof IllegalStateException
             ? missing.getMessage()
-            : "Appose is missing in this Fiji, or not whole (" + missing.getMessage() + "); run stormseg install-fiji FOLDER"
+            : "Appose is missing in this Fiji, or not whole (" + missing.getMessage() +
+                "); run stormseg install-fiji FOLDER"
         if (fromMacro()) {
             IJ.error(name, text)
         } else {

@@ -60,13 +60,10 @@ class Worker implements Closeable {
      * @param stopped asked now and then; true ends the waiting
      */
     void start(int seconds, Closure<Boolean> stopped) {
-        ClassLoader before = useOwnLoader()
         try {
             service.start()
         } catch (IOException failed) {
             throw new Fault("Python could not be started: " + failed.getMessage() + advice())
-        } finally {
-            Thread.currentThread().setContextClassLoader(before)
         }
         long end = System.currentTimeMillis() + 1000L * seconds
         boolean late = false
@@ -99,7 +96,6 @@ class Worker implements Closeable {
      * @return the outputs
      */
     Map<String, Object> run(String script, Map<String, Object> inputs, Closure<?> serve, Closure<Boolean> look) {
-        ClassLoader before = useOwnLoader()
         Running running = null
         boolean stopping = false
         try {
@@ -115,7 +111,7 @@ class Worker implements Closeable {
                 if (info != null) {
                     serve.call(info)
                 }
-                if ((look.call() || interrupted) && !stopping) {
+                if ((look.call() || interrupted) && !stopping && running.ended.getCount() > 0) {
                     stopping = true
                     running.task.cancel()
                 }
@@ -128,7 +124,6 @@ class Worker implements Closeable {
                 tasks.remove(running.task.uuid)
                 Shared.close(new ArrayList<Map>(running.asked))  // nobody will serve them any more
             }
-            Thread.currentThread().setContextClassLoader(before)
         }
     }
 
@@ -176,14 +171,6 @@ class Worker implements Closeable {
     }
 
     // ---- tasks
-
-    /** Appose finds its shared memory by the thread's class loader; its own threads inherit that. */
-    private static ClassLoader useOwnLoader() {
-        Thread thread = Thread.currentThread()
-        ClassLoader before = thread.getContextClassLoader()
-        thread.setContextClassLoader(Service.getClassLoader())
-        return before
-    }
 
     /** A task that Python has, and what it asks for. */
     @CompileStatic
@@ -310,7 +297,7 @@ class Worker implements Closeable {
         Thread.sleep(2 * WAIT_MS)  // what it said last may still be on its way
         String heard = lastLines() ?: (error ?: "").trim().readLines().takeRight(LINES).join("\n")
         return ".\nPython: " + python + (heard ? "\nIt said:\n" + heard : "") +
-            "\nRun stormseg install-fiji FOLDER with the Python that has StormSeg, or stormseg doctor to see what it lacks."
+            "\nRun stormseg install-fiji FOLDER with the Python that has StormSeg, or stormseg doctor."
     }
 
     private static String lastLine(String error) {
