@@ -93,6 +93,7 @@ weights: install
 # The README's pictures: the real ImageJ on a display of its own.
 picture: install
 	xvfb-run -a -s "-screen 0 1280x810x24" $(BIN)/python docs/gallery.py docs
+	xvfb-run -a -s "-screen 0 1280x810x24" $(BIN)/python docs/fiji_gallery.py docs
 
 clean:
 	rm -rf demo_out build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

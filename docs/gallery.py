@@ -38,9 +38,7 @@ class Gallery:
         self.desk = self.bench.desk
         path = Path(shutil.copy(SAMPLE, folder))
         self.imp = self.desk.open(str(path))
-        self.imp.setDisplayRange(0, 130)
-        self.imp.getWindow().setLocationAndSize(20, 120, 640, 680)
-        jimport("ij.IJ").getInstance().setLocation(20, 5)
+        put_in_place(self.imp)
 
     def command(self, name: str, options: str) -> None:
         """Run a command as a macro does."""
@@ -96,20 +94,11 @@ class Gallery:
 
     def finished(self) -> Picture:
         """Return a picture of the nuclei in the ROI Manager, measured, one of them under review."""
-        names = ("AREA", "MEAN", "CENTROID", "CIRCULARITY", "LABELS")
-        measurements = jimport("ij.measure.Measurements")
-        jimport("ij.plugin.filter.Analyzer").setMeasurements(sum(getattr(measurements, name) for name in names))
+        set_measurements()
         self.command("Segment Nuclei", "rois=append")
         self.command("Measure Nuclei", "nuclei=all")
         self.command("Next Nucleus to Review", "zoom=false")
-        manager = jimport("ij.plugin.frame.RoiManager").getInstance()
-        manager.setLocation(680, 120)
-        manager.setSize(280, 430)
-        table = jimport("ij.WindowManager").getWindow("Results")
-        table.setLocation(680, 565)
-        table.setSize(580, 230)
-        manager.toFront()
-        return screen_picture(0, 0, 1280, 810)
+        return result_picture()
 
     def close(self) -> None:
         """End without a question."""
@@ -125,6 +114,33 @@ def until(condition: Callable[[], Any]) -> Any:  # noqa: ANN401 (what the condit
             raise SystemExit(f"waited {PATIENCE_SECONDS:g} s in vain")
         time.sleep(0.05)
     return found
+
+
+def put_in_place(imp: Any) -> None:  # noqa: ANN401 (an ij.ImagePlus)
+    """Put ImageJ's window above the image's."""
+    imp.setDisplayRange(0, 130)
+    imp.updateAndDraw()
+    imp.getWindow().setLocationAndSize(20, 120, 640, 680)
+    jimport("ij.IJ").getInstance().setLocation(20, 5)
+
+
+def set_measurements() -> None:
+    """Ask for the columns that the pictures show."""
+    names = ("AREA", "MEAN", "CENTROID", "CIRCULARITY", "LABELS")
+    measurements = jimport("ij.measure.Measurements")
+    jimport("ij.plugin.filter.Analyzer").setMeasurements(sum(getattr(measurements, name) for name in names))
+
+
+def result_picture() -> Picture:
+    """Return a picture of the image with the ROI Manager and Results beside it."""
+    manager = jimport("ij.plugin.frame.RoiManager").getInstance()
+    manager.setLocation(680, 120)
+    manager.setSize(280, 430)
+    table = jimport("ij.WindowManager").getWindow("Results")
+    table.setLocation(680, 565)
+    table.setSize(580, 230)
+    manager.toFront()
+    return screen_picture(0, 0, 1280, 810)
 
 
 def screen_picture(x: int, y: int, width: int, height: int) -> Picture:

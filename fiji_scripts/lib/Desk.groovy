@@ -39,6 +39,9 @@ class Desk {
         "": "read what Python sent: a number that is none, or an array that is gone",
     ]
 
+    /** The image that a script works on if it is its own, in no window. */
+    ImagePlus given
+
     final Rois rois = new Rois()
     private final Tables tables = new Tables(this, rois)
     private final Processing processing = new Processing()
@@ -99,9 +102,14 @@ class Desk {
         return doing + ": " + (text ? text.readLines().get(0) : failed.getClass().getSimpleName())
     }
 
-    /** The open image with this number of ImageJ's. */
+    /** The image with this number of ImageJ's, open or given; null where there is none. */
+    private ImagePlus found(int number) {
+        return given != null && given.getID() == number ? given : WindowManager.getImage(number)
+    }
+
+    /** The image with this number of ImageJ's. */
     ImagePlus imageOf(int number) {
-        ImagePlus found = WindowManager.getImage(number)
+        ImagePlus found = found(number)
         if (found == null) {
             throw new IllegalStateException("the image was closed; open it again")
         }
@@ -110,8 +118,8 @@ class Desk {
 
     // ---- images
 
-    private static Map facts(int number) {
-        ImagePlus imp = WindowManager.getImage(number)
+    private Map facts(int number) {
+        ImagePlus imp = found(number)
         if (imp == null) {
             return null
         }
@@ -344,9 +352,9 @@ class Desk {
     }
 
     /** The image if one is named and open. */
-    private static ImagePlus maybe(Map with) {
+    private ImagePlus maybe(Map with) {
         Object image = with.get("image")
-        return image == null ? null : WindowManager.getImage(number(image))
+        return image == null ? null : found(number(image))
     }
 
     private static int number(Object value) {

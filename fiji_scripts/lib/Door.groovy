@@ -3,8 +3,10 @@ import groovy.transform.CompileStatic
 import ij.CommandListener
 import ij.Executer
 import ij.IJ
+import ij.ImagePlus
 import ij.Macro
 import ij.Menus
+import ij.WindowManager
 import ij.macro.Interpreter
 
 import java.awt.GraphicsEnvironment
@@ -72,7 +74,7 @@ class Door implements Function<Map, Boolean>, BooleanSupplier, Closeable, Comman
     /**
      * Runs a command to its end.
      *
-     * @param call what w.command takes; all of it is of the calling thread
+     * @param call what w.command takes, with the image itself for its number; all of it is of the calling thread
      * @return true where it was done
      */
     @Override
@@ -157,10 +159,17 @@ class Door implements Function<Map, Boolean>, BooleanSupplier, Closeable, Comman
             return ended("", true)
         }
         Worker now = worker
-        Map<String, Object> outputs = now.run(
-            COMMAND, [call: call] as Map<String, Object>, { Map info -> serve(now, info) }, { escapePressed() })
-        startWatch()
-        return outputs
+        ImagePlus imp = (ImagePlus) call.get("image")
+        Map<String, Object> sent = new LinkedHashMap<String, Object>(call)
+        sent.put("image", imp == null ? null : (Object) imp.getID())
+        desk.given = imp != null && WindowManager.getImage(imp.getID()) == null ? imp : null
+        try {
+            return now.run(
+                COMMAND, [call: sent] as Map<String, Object>, { Map info -> serve(now, info) }, { escapePressed() })
+        } finally {
+            desk.given = null
+            startWatch()
+        }
     }
 
     private static Map<String, Object> ended(String failure, boolean stopped) {

@@ -26,21 +26,25 @@ class StormSeg {
      * @return true where it was done
      */
     static boolean run(String name, Map variables) {
-        return call(name, Macro.getOptions(), variables, WindowManager.getCurrentImage())
+        return call(name, Macro.getOptions(), variables, WindowManager.getCurrentImage(), fromMacro())
     }
 
-    /** Runs a command with these values on this image, whatever a macro says; for scripts that do so with many. */
+    /**
+     * Runs a command with these values on this image, whatever a macro says; for scripts that do so with many.
+     *
+     * As in a macro, what is worth knowing goes to the Log, and only what went wrong opens a window.
+     */
     static boolean run(String name, Map values, ImagePlus imp) {
-        return call(name, null, values, imp)
+        return call(name, null, values, imp, true)
     }
 
-    private static boolean call(String name, String options, Map values, ImagePlus imp) {
+    private static boolean call(String name, String options, Map values, ImagePlus imp, boolean fromMacro) {
         Map<String, Object> call = new LinkedHashMap<String, Object>()
         call.put("name", name)
         call.put("options", options)
         call.put("values", texts(values))
-        call.put("image", imp == null ? null : (Object) imp.getID())
-        call.put("from_macro", fromMacro())
+        call.put("image", imp)
+        call.put("from_macro", fromMacro)
         call.put("batch", GraphicsEnvironment.isHeadless() || Interpreter.isBatchMode())
         call.put("headless", GraphicsEnvironment.isHeadless())
         call.put("imagej", IJ.getVersion())

@@ -146,6 +146,15 @@ def test_values_and_the_image_go_with_the_call(fiji):
     assert json.loads(fiji.out.read_text())[0] == int(other.getID())
 
 
+def test_an_image_in_no_window_is_worked_on_too(fiji):
+    other = jimport("ij.IJ").createImage("b", "8-bit ramp", 8, 6, 1)
+    code = """result = [ask("is_open", image=call["image"]), ask("facts", image=call["image"])["title"],
+        int(ask("image", image=call["image"], plane=None)["pixels"].max())]"""
+    assert fiji.driver.seen(lambda: fiji.call(fiji.values(code), imp=other)).said == []
+    assert json.loads(fiji.out.read_text()) == [False, "b", int(other.getProcessor().getMax())]
+    assert fiji.do(f"result = ask('facts', image={int(other.getID())})") is None
+
+
 # ---- Python's life
 
 
