@@ -151,7 +151,7 @@ def test_an_image_in_no_window_is_worked_on_too(fiji):
     code = """result = [ask("is_open", image=call["image"]), ask("facts", image=call["image"])["title"],
         int(ask("image", image=call["image"], plane=None)["pixels"].max())]"""
     assert fiji.driver.seen(lambda: fiji.call(fiji.values(code), imp=other)).said == []
-    assert json.loads(fiji.out.read_text()) == [False, "b", int(other.getProcessor().getMax())]
+    assert json.loads(fiji.out.read_text()) == [False, "b", int(other.getStatistics().max)]
     assert fiji.do(f"result = ask('facts', image={int(other.getID())})") is None
 
 
