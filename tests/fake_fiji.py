@@ -197,7 +197,7 @@ class InProcess:
     """
 
     def __init__(self, link, imagej):
-        self.link, self.imagej, self.cancel_requested = link, imagej, False
+        self.link, self.imagej, self.cancel_requested, self._finished = link, imagej, False, False
 
     def update(self, message=None, *, info):
         line = encoded({"info": info})

@@ -79,7 +79,7 @@ result = pipeline.segment(image, SegmentSettings(size=256, blur=0, equalize=Fals
 
 
 def test_the_preprocessing_is_fijis(fiji):
-    task = fiji.call("Preprocess STORM Image", values={"size": "64", "blur": "1.5", "SCRIPT": "x"}, image=-7)
+    task = fiji.call("Preprocess STORM Image", values={"size": "64", "blur": "1.5"}, image=-7)
     assert task.outputs == {"failure": "", "stopped": False}
     steps = [["resize", 64, 64], ["blur", 1.5]]
     assert [given["steps"] for do, given in fiji.imagej.done if do == "process"] == [steps]
@@ -93,6 +93,7 @@ def test_the_preprocessing_is_fijis(fiji):
     [
         ("Segment Nuclei", {}, "there is no image; open one first"),
         ("Segment Nuclei", {"options": "sise=3", "image": -7}, "no setting 'sise'; did you mean 'size'?"),
+        ("Segment Nuclei", {"values": {"sise": "3"}, "image": -7}, "no setting 'sise'; did you mean 'size'?"),
         ("Segment Nuclei", {"values": {"probability": "2"}, "image": -7}, "probability '2': give a number"),
         ("Segment Nuclei", {"image": -8}, "the image was closed"),
         ("Segment", {"image": -7}, "this stormseg_ij has no command 'Segment'; update it"),

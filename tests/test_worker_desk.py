@@ -16,7 +16,7 @@ from hypothesis.extra import numpy as arrays_of
 
 from stormseg_ij.commands import COMMANDS
 from stormseg_ij.desk import Entry, Measured
-from stormseg_ij.errors import BridgeError, SettingsError
+from stormseg_ij.errors import BridgeError, ImageError, SettingsError
 from stormseg_ij.facts import ImageFacts, View
 from stormseg_ij.image import Calibration, Image
 from stormseg_ij.imagej_settings import SegmentNucleiSettings
@@ -361,14 +361,47 @@ def command_named(name):
 def test_settings_come_of_options_or_of_values():
     segment = command_named("Segment Nuclei")
     assert settings_of(segment, CALL) == SegmentNucleiSettings()
-    values = {"size": " 300 ", "blur": None, "nms": "", "equalize": "true", "imp": "img[x]", "script": "org.scijava"}
+    values = {"size": " 300 ", "blur": None, "nms": "", "equalize": "true"}
     assert settings_of(segment, CALL | {"values": values}) == SegmentNucleiSettings(size=300, equalize=True)
     assert settings_of(segment, CALL | {"options": "size=300", "values": {"size": "5"}}).size == 300
     assert settings_of(segment, CALL | {"options": ""}) == SegmentNucleiSettings()
     with pytest.raises(SettingsError, match="no setting 'script'"):
         settings_of(segment, CALL | {"options": "script=1"})
+    with pytest.raises(SettingsError, match="no setting 'sise'; did you mean 'size'"):
+        settings_of(segment, CALL | {"values": {"sise": "3"}})
     with pytest.raises(SettingsError, match="--size '3': give a whole number"):
         settings_of(segment, CALL | {"values": {"size": 3}})
+
+
+def test_a_command_that_waits_for_a_look_can_be_stopped(imagej):
+    work = Work()
+    assert work._busy.acquire()  # by a look whose answer never comes
+    task = InProcess(work.link, imagej)
+    task.cancel_requested = True
+    assert work.command(task, CALL) == {"failure": "", "stopped": True}
+
+
+def test_a_question_ends_with_its_task(imagej):
+    link = Link()
+    task = InProcess(link, imagej)
+    task.update = lambda message=None, *, info=None: setattr(task, "_finished", True)  # as Appose where it cannot send
+    with link.over(task), pytest.raises(BridgeError, match="did not reach Fiji"):
+        link.ask("titles")
+
+
+def test_a_look_tells_what_could_not_be_saved(imagej, monkeypatch):
+    work = Work()
+    assert work.command(InProcess(work.link, imagej), CALL)["failure"] == ""
+    work.flush(5.0)
+
+    def fail(*_):
+        time.sleep(0.2)
+        raise ImageError("the disk is full")
+
+    monkeypatch.setattr("stormseg_ij.store.Store.save", fail)
+    imagej.rois.popitem()  # by the person
+    work.look(InProcess(work.link, imagej), CALL)
+    assert imagej.texts("log") == ["StormSeg: the nuclei of squares.tif are not saved: the disk is full"]
 
 
 def test_a_command_waits_for_a_look(imagej):
@@ -384,5 +417,5 @@ def test_a_command_waits_for_a_look(imagej):
     thread.join(10)
     assert done == [{"failure": "", "stopped": False}]
     assert len(b64decode(imagej.overlays[7, "nuclei"][0])) > 60
-    work.flush()
+    work.flush(5.0)
     work.runner.close()

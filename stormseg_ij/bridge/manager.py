@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -10,6 +12,9 @@ from stormseg_ij.bridge.imagej import ImagePlus
 from stormseg_ij.bridge.java import java_errors, on_event_thread
 from stormseg_ij.desk import Entry, RoiList
 from stormseg_ij.errors import BridgeError
+
+_LEAST_KEPT = 20_000
+"""So many ROI objects are remembered before those that are no more in the list are forgotten."""
 
 _REPAINTED = 10
 """So many deletions may repaint the image one after the other."""
@@ -29,6 +34,9 @@ class Manager(RoiList):
 
         self.headless = headless
         self._jimport: Callable[[str], Any] = scyjava.jimport
+        self._identities: Any = None
+        self._most = _LEAST_KEPT
+        self._numbers, self._lock = itertools.count(1), threading.Lock()
 
     def is_open(self) -> bool:
         """Tell whether there is one: a person who closes it empties it, but deletes no nucleus."""
@@ -45,13 +53,12 @@ class Manager(RoiList):
         if manager is None:
             return []
         encode = self._jimport("ij.io.RoiEncoder").saveAsByteArray
-        identity = self._jimport("java.lang.System").identityHashCode
         found: list[Entry] = []
 
         def read() -> None:
             # Painting gives ROIs without a colour one for a moment: in the thread that paints, no such moment is seen.
             for roi in manager.getRoisAsArray():
-                found.append(Entry(bytes(encode(roi)), int(identity(roi)), int(roi.getImageID())))
+                found.append(Entry(bytes(encode(roi)), self._identity(roi), int(roi.getImageID())))
 
         on_event_thread(read, visible=bool(manager.isVisible()))
         return found
@@ -69,14 +76,13 @@ class Manager(RoiList):
         """Add ROIs at the end, and show all on the image if it is given; return their identities."""
         if not rois:
             return []
-        manager, made = self._opened(), [self.decoded(roi) for roi in rois]
-        identity, added = self._jimport("java.lang.System").identityHashCode, list[int]()
+        manager, made, added = self._opened(), [self.decoded(roi) for roi in rois], list[int]()
 
         def add() -> None:
             # Adding one as the button does would repaint the image each time.
             for roi in made:
                 manager.add(imp, roi, -1)
-                added.append(int(identity(manager.getRoi(manager.getCount() - 1))))
+                added.append(self._identity(manager.getRoi(manager.getCount() - 1)))
 
         on_event_thread(add, visible=bool(manager.isVisible()))
         if imp is not None:
@@ -85,16 +91,16 @@ class Manager(RoiList):
 
     def replace(self, identity: int, roi: bytes) -> int | None:
         """Put a ROI in the place of another, with its own name; return its identity, None where that one is gone."""
-        manager, made = self._opened(), self.decoded(roi)
-        identities, new = self._jimport("java.lang.System").identityHashCode, list[int]()
+        manager, made, new = self._opened(), self.decoded(roi), list[int]()
 
         def put() -> None:
-            place = next((i for i, old in enumerate(manager.getRoisAsArray()) if identities(old) == identity), None)
+            listed = enumerate(manager.getRoisAsArray())
+            place = next((i for i, old in listed if self._identity(old) == identity), None)
             if place is not None:
                 name = made.getName()
                 manager.setRoi(made, place)
                 manager.rename(place, name)
-                new.append(int(identities(manager.getRoi(place))))
+                new.append(self._identity(manager.getRoi(place)))
 
         on_event_thread(put, visible=bool(manager.isVisible()))
         return new[0] if new else None
@@ -107,12 +113,11 @@ class Manager(RoiList):
         shown = imp is not None and self.shows_all(imp)
         if shown and len(doomed) > _REPAINTED:
             self._command(manager, "Show None", imp)
-        identity = self._jimport("java.lang.System").identityHashCode
 
         def delete() -> None:
             rois = manager.getRoisAsArray()
             for index in reversed(range(len(rois))):
-                if identity(rois[index]) in doomed:
+                if self._identity(rois[index]) in doomed:
                     manager.delete(index)
 
         with self._unrecorded():
@@ -157,8 +162,8 @@ class Manager(RoiList):
         BridgeError
             If the list has no such ROI any more.
         """
-        manager, identity = self._instance(), self._jimport("java.lang.System").identityHashCode
-        listed = {} if manager is None else {int(identity(roi)): roi for roi in manager.getRoisAsArray()}
+        manager = self._instance()
+        listed = {} if manager is None else {self._identity(roi): roi for roi in manager.getRoisAsArray()}
         if any(isinstance(roi, int) and roi not in listed for roi in rois):
             raise BridgeError("the ROI Manager was changed meanwhile; start again")
         with java_errors("copy the ROIs"):
@@ -170,6 +175,26 @@ class Manager(RoiList):
 
         with java_errors("take a ROI"):
             return self._jimport("ij.io.RoiDecoder").openFromByteArray(JArray(JByte)(roi))
+
+    def _identity(self, roi: Any) -> int:  # noqa: ANN401 (an ij.gui.Roi)
+        """Return the number of a ROI object; Java's own hash codes of objects are not unique."""
+        with self._lock:
+            if self._identities is None or self._identities.size() > self._most:
+                self._forget()
+            found = self._identities.get(roi)
+            if found is None:
+                found = next(self._numbers)
+                self._identities.put(roi, found)
+            return int(found)
+
+    def _forget(self) -> None:
+        """Forget the ROI objects that are no more in the list: they would stay in Java's memory."""
+        kept, manager = self._identities, self._instance()
+        self._identities = self._jimport("java.util.IdentityHashMap")()
+        for roi in [] if kept is None or manager is None else manager.getRoisAsArray():
+            if (number := kept.get(roi)) is not None:
+                self._identities.put(roi, number)
+        self._most = _LEAST_KEPT + 2 * int(self._identities.size())
 
     def _instance(self) -> Any | None:  # noqa: ANN401 (an ij.plugin.frame.RoiManager)
         return None if self.headless else self._jimport("ij.plugin.frame.RoiManager").getInstance2()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING
 
 from stormseg_ij.changes import Entry, Kind, compare
@@ -88,9 +88,9 @@ class Keeper:
             self._tell(f"StormSeg: {error}")
             return []
 
-    def flush(self) -> None:
-        """Wait until all is saved."""
-        self._worker.submit(lambda: None).result()
+    def flush(self, seconds: float | None = None) -> None:
+        """Wait until all is saved, or so long."""
+        wait([self._worker.submit(lambda: None)], seconds)
 
     def close(self) -> None:
         """Save what waits, and end."""

@@ -106,7 +106,7 @@ class Session:
         return ImageError(f"the ROI Manager has no ROI of {title}; segment it, or open its ROI zip")
 
     def next_number(self, imp: ImagePlus) -> int:
-        """Return the number that the image's next nucleus gets: while ImageJ runs, none is given twice."""
+        """Return the number that the image's next nucleus gets: while this process runs, none is given twice."""
         named = [roi_number(nucleus.roi.name) or 0 for nucleus in self.nuclei(imp)]
         return 1 + max([self._set(imp).highest, *named])
 
@@ -349,9 +349,9 @@ class Session:
             return len(missing), str(store.set_path)
         raise ImageError(f"no nuclei are saved for {title} that fit into it; segment it, or open its ROI zip")
 
-    def flush(self) -> None:
-        """Wait until all is saved."""
-        self._keeper.flush()
+    def flush(self, seconds: float | None = None) -> None:
+        """Wait until all is saved, or so long."""
+        self._keeper.flush(seconds)
 
     def close(self) -> None:
         """Note the last changes, save, and end."""

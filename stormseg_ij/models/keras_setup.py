@@ -21,6 +21,9 @@ def load_tensorflow() -> None:
         import keras
         import tensorflow as tf
 
+        for gpu in tf.config.list_physical_devices("GPU"):
+            # Else TensorFlow takes all of its memory, and a worker that stays warm would keep it from all others.
+            tf.config.experimental.set_memory_growth(gpu, True)
         tf.config.list_logical_devices()
         keras.config.disable_traceback_filtering()
 

@@ -44,9 +44,9 @@ def leave(status: int = 0) -> None:
 def _save() -> None:
     from stormseg_ij.worker import arrays
 
-    arrays.unlink_all()
     if (work := sys.modules.get("stormseg_ij.worker.work")) is not None:
-        work.WORK.flush()
+        work.WORK.flush(_LONGEST_SAVING_SECONDS - 1.0)
+    arrays.unlink_all()
 
 
 def _take_signals() -> None:

@@ -113,4 +113,5 @@ def _unlink(name: str) -> None:
     if memory is not None:
         with suppress(BufferError):  # it is being filled: this process ends
             memory.close()
-        memory.unlink()
+        with suppress(FileNotFoundError):  # the computer took it away, as at the end of a session
+            memory.unlink()

@@ -17,6 +17,9 @@ from stormseg_ij.worker import arrays
 _LEAST_SECONDS = 0.05
 """Between two lines in the status bar, or two moves of the bar: more often nobody sees."""
 
+_LOOK_SECONDS = 1.0
+"""Between two looks whether the task that asked is still there."""
+
 _MOST_KEPT = 100
 
 
@@ -24,6 +27,7 @@ class Task(Protocol):
     """What is needed of a task of Appose."""
 
     cancel_requested: bool
+    _finished: bool
 
     def update(self, message: str | None = None, *, info: dict[str, Any] | None = None) -> None:
         """Send news to Fiji."""
@@ -32,8 +36,8 @@ class Task(Protocol):
 class Link:
     """The way to Fiji while a task runs.
 
-    A question waits until its answer comes, as long as that takes: the person may have to close a window first. Fiji
-    answers always; where Fiji ends, so does this process.
+    A question waits until its answer comes, as long as that takes: the person may have to close a window first. It ends
+    with its task: then nobody will answer. Where Fiji ends, so does this process.
     """
 
     def __init__(self) -> None:
@@ -102,8 +106,9 @@ class Link:
                             f"Fiji takes no question ({do}) when no command runs; start the command again"
                         )
                     self._send_latest()
-                    self._task.update(info={"key": key, "do": do, "with": sent})
-                return answer.result()
+                    task = self._task
+                    task.update(info={"key": key, "do": do, "with": sent})
+                return _awaited(answer, task, do)
             finally:
                 del self._waiting[key]
 
@@ -158,3 +163,13 @@ class Link:
             for do, values in latest.items():
                 self._sent[do] = time.monotonic()
                 self._task.update(info={"key": None, "do": do, "with": values})
+
+
+def _awaited(answer: Future[Any], task: Task, do: str) -> Any:  # noqa: ANN401 (as Link.ask)
+    """Return the answer; raise BridgeError where the task has ended, as when its question could not be sent."""
+    while True:
+        try:
+            return answer.result(_LOOK_SECONDS)
+        except TimeoutError:
+            if task._finished:
+                raise BridgeError(f"the question for {do} did not reach Fiji; start the command again") from None

@@ -14,6 +14,8 @@ from stormseg_ij.settings import Settings, from_mapping
 from stormseg_ij.worker.desk import FijiDesk, FijiImage
 from stormseg_ij.worker.link import Link, Task
 
+_SAVING_SECONDS = 10.0
+
 
 @dataclass(frozen=True)
 class Call:
@@ -61,6 +63,8 @@ class Work:
             if running := self._running:  # else it is a look, which is short
                 failure = f"{running} still runs; wait for it, or press Escape to stop it"
                 return {"failure": failure, "stopped": False}
+            if task.cancel_requested:
+                return {"failure": "", "stopped": True}
         try:
             self._running = name
             self._begin(call)
@@ -80,12 +84,13 @@ class Work:
             self._begin(call)
             with self.link.over(task):
                 self.runner.guarded(lambda: self.runner.session.look(self.desk.manager.entries()))
+                self.runner.session.flush(_SAVING_SECONDS)  # what cannot be saved is told while somebody listens
         finally:
             self._busy.release()
 
-    def flush(self) -> None:
-        """Wait until all is saved."""
-        self.runner.session.flush()
+    def flush(self, seconds: float) -> None:
+        """Wait until all is saved, but no longer."""
+        self.runner.session.flush(seconds)
 
     def _begin(self, call: Mapping[str, Any]) -> None:
         self.desk.begin(headless=bool(call["headless"]), batch=bool(call["batch"]), version=str(call["imagej"]))
@@ -94,19 +99,17 @@ class Work:
 def settings_of(command: Command, call: Mapping[str, Any]) -> Settings:
     """Make a command's settings of a macro's options or, without them, of the values of a script's parameters.
 
-    A parameter that is null or blank has its default, as one that is not there; what is no setting is not looked at:
-    SciJava adds variables of its own.
+    A parameter that is null or blank has its default, as one that is not there.
 
     Raises
     ------
     SettingsError
-        For a value that does not fit, and for an option of a macro that is no setting.
+        For a value that does not fit, and for what is no setting, with the nearest one.
     """
     if call["options"] is not None:
         return macro_options.settings_from(str(call["options"]), command.settings)
-    keys = macro_options.written(command.settings())
     values = {key: str(value).strip() for key, value in (call["values"] or {}).items() if value is not None}
-    return from_mapping(command.settings, {key: value for key, value in values.items() if key in keys and value})
+    return from_mapping(command.settings, {key: value for key, value in values.items() if value})
 
 
 WORK = Work()
