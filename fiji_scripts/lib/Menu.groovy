@@ -1,5 +1,8 @@
 import ij.IJ
 import ij.Macro
+import ij.macro.Interpreter
+
+import java.awt.GraphicsEnvironment
 
 import org.scijava.Context
 import org.scijava.script.ScriptInfo
@@ -24,7 +27,8 @@ class Menu {
      */
     static void choose(String name, Script script, boolean asks, String fields) {
         Map<String, String> values = [:]
-        if (fields && Macro.options == null && (asks || IJ.altKeyDown())) {
+        boolean seen = !GraphicsEnvironment.headless && !Interpreter.isBatchMode()  // else nobody could answer
+        if (fields && seen && Macro.options == null && (asks || IJ.altKeyDown())) {
             values = ask(name, script.binding.getVariable(ScriptModule.name).context(), fields)
         }
         if (values == null) {

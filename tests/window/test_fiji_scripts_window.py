@@ -137,6 +137,21 @@ def test_a_macro_is_never_asked_and_its_options_arrive_as_they_stand(fiji, echo,
     assert fiji.dialogs() == []
 
 
+def test_in_batch_mode_nobody_is_asked_and_the_last_values_do_not_count(fiji, echo):
+    fiji.menu("Smooth Nuclei", {"sigma": 3.5})
+    echo()
+    batch = fiji.java("ij.macro.Interpreter").class_.getDeclaredField("batchMode")
+    batch.setAccessible(True)
+    batch.setBoolean(None, True)
+    try:
+        fiji.menu("Smooth Nuclei")
+    finally:
+        batch.setBoolean(None, False)
+    assert echo() == ("Smooth Nuclei", {}, None)
+    assert fiji.dialogs() == []
+    fiji.menu("Smooth Nuclei", {"sigma": 2})
+
+
 def test_a_macro_does_not_get_what_a_person_filled_in(fiji, echo):
     fiji.menu("Smooth Nuclei", {"sigma": 3.5})
     fiji.macro("Smooth Nuclei", "x=1")
