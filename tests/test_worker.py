@@ -188,7 +188,7 @@ def test_a_second_command_is_refused_while_one_runs(fiji):
 
     fiji.run(fake_fiji.COMMAND, {"call": CALL | {"name": "Preprocess STORM Image", "image": -7}}, call_another)
     failure = "Preprocess STORM Image still runs; wait for it, or press Escape to stop it"
-    assert second == [{"failure": failure, "stopped": False}, {}]
+    assert second == [{"failure": failure, "stopped": False}, {"failure": "Preprocess STORM Image runs"}]
     assert fiji.imagej.asked("show_image") == 1
 
 

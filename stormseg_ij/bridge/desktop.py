@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stormseg_ij.bridge.imagej import ImageJ, ImagePlus
-from stormseg_ij.bridge.java import java_errors, proxy
+from stormseg_ij.bridge.java import java_errors, on_event_thread, proxy
 from stormseg_ij.bridge.manager import Manager
 from stormseg_ij.bridge.tables import Tables
 from stormseg_ij.desk import Colours, Desk, Measured
@@ -203,9 +203,16 @@ class Desktop(Desk):
         overlay = imp.getOverlay()
         if overlay is None:
             return []
-        found = [overlay.get(i) for i in range(int(overlay.size()))]
         encode = self._jimport("ij.io.RoiEncoder").saveAsByteArray
-        return [bytes(encode(roi)) for roi in found if str(roi.getProperty(_TAG)) == tag]
+        found: list[bytes] = []
+
+        def read() -> None:
+            # Painting gives ROIs without a colour one for a moment: in the thread that paints, no such moment is seen.
+            rois = [overlay.get(i) for i in range(int(overlay.size()))]
+            found.extend(bytes(encode(roi)) for roi in rois if str(roi.getProperty(_TAG)) == tag)
+
+        on_event_thread(read, visible=imp.getWindow() is not None)
+        return found
 
     def visible(self, imp: ImagePlus) -> tuple[slice, slice]:
         """Return rows and columns of the part of the image that its window shows."""

@@ -15,7 +15,7 @@ from stormseg_ij.imagej_settings import in_keys
 from stormseg_ij.settings import Settings
 
 if TYPE_CHECKING:
-    from stormseg_ij.desk import Desk, Entry
+    from stormseg_ij.desk import Desk
     from stormseg_ij.models import Model
 
 
@@ -112,19 +112,23 @@ class Runner:
             self._model, self._model_asked = models.load(name), asked
         return self._model
 
-    def look(self, listed: Sequence[Entry]) -> None:
-        """Note what a person changed in the ROI Manager; what goes wrong is in the Log, once and not at every look."""
-        self.guarded(lambda: self.session.look(listed))
+    def guarded(self, work: Callable[[], None]) -> str:
+        """Do what nobody waits for: it must not end a watch without a word, and the next time may go well.
 
-    def guarded(self, work: Callable[[], None]) -> None:
-        """Do what nobody waits for: it must not end a watch without a word, and the next time may go well."""
+        Returns
+        -------
+        str
+            What went wrong; empty where nothing did.
+        """
         try:
             work()
-        except Exception:  # noqa: BLE001 (see above)
+        except Exception as error:  # noqa: BLE001 (see above)
             fault = traceback.format_exc()
             if fault != self._fault and self._desk.running:
                 self._fault = fault
                 self._desk.log(f"StormSeg could not look for changes:\n{fault}")
+            return f"{type(error).__name__}: {error}"
+        return ""
 
     def close(self) -> None:
         """Note the last changes, and save what is to save."""

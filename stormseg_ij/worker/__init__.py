@@ -38,8 +38,8 @@ def command(task: Task, call: Mapping[str, Any]) -> dict[str, Any]:
     return WORK.command(task, call)
 
 
-def look(task: Task, call: Mapping[str, Any]) -> None:
-    """Note and save what a person changed in the ROI Manager; nothing where a command runs.
+def look(task: Task, call: Mapping[str, Any]) -> dict[str, Any]:
+    """Note and save what a person changed in the ROI Manager; return ``failure``, empty where there is none.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ def look(task: Task, call: Mapping[str, Any]) -> None:
     """
     from stormseg_ij.worker.work import WORK
 
-    WORK.look(task, call)
+    return WORK.look(task, call)
 
 
 def answer(key: int, value: object, fault: str | None) -> None:

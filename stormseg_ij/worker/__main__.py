@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import signal
 import sys
@@ -21,6 +22,8 @@ _leaving = threading.Lock()
 
 def main() -> None:
     """Serve Fiji's tasks until Fiji ends."""
+    if isinstance(sys.stderr, io.TextIOWrapper):
+        sys.stderr.reconfigure(encoding="ascii", errors="backslashreplace")  # Java reads it in the computer's encoding
     pipes = Pipes.taken_over(leave)
     _take_signals()
     for name in _NEEDED:

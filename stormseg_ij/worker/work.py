@@ -76,17 +76,18 @@ class Work:
             self._busy.release()
         return {"failure": outcome.failure, "stopped": outcome.stopped}
 
-    def look(self, task: Task, call: Mapping[str, Any]) -> None:
+    def look(self, task: Task, call: Mapping[str, Any]) -> dict[str, Any]:
         """Look for changes as `worker.look`."""
         if not self._busy.acquire(blocking=False):
-            return
+            return {"failure": f"{self._running or 'another look'} runs"}
         try:
             self._begin(call)
             with self.link.over(task):
-                self.runner.guarded(lambda: self.runner.session.look(self.desk.manager.entries()))
+                fault = self.runner.guarded(lambda: self.runner.session.look(self.desk.manager.entries()))
                 self.runner.session.flush(_SAVING_SECONDS)  # what cannot be saved is told while somebody listens
         finally:
             self._busy.release()
+        return {"failure": fault}
 
     def flush(self, seconds: float) -> None:
         """Wait until all is saved, but no longer."""
