@@ -19,7 +19,6 @@ _SECONDS = 180
 _LEAST_PYTHON, _FIRST_UNTRIED_PYTHON = (3, 11), (3, 14)
 _LEAST_MEMORY_GIB = 4.0
 _WEIGHTS = Path(__file__).parent / "weights"
-_REINSTALL = "run pip install --force-reinstall stormseg-ij"
 
 _START_IMAGEJ = """
 import json, sys
@@ -95,7 +94,7 @@ def examine(fiji: str | None = None) -> list[Finding]:
 def _python() -> Finding:
     what = f"{platform.python_version()} on {platform.platform()}"
     ok = _LEAST_PYTHON <= sys.version_info[:2] < _FIRST_UNTRIED_PYTHON
-    return Finding("Python", ok, what, "" if ok else "install Python 3.11, 3.12 or 3.13 and stormseg-ij in it")
+    return Finding("Python", ok, what, "" if ok else "install Python 3.11, 3.12 or 3.13 and stormseg_ij in it")
 
 
 def _java() -> Finding:
@@ -119,7 +118,7 @@ def _imagej(fiji: str | None, child: Callable[[], tuple[int, str]]) -> Finding:
         return Finding(part, False, text, "run stormseg doctor --fiji FOLDER --save with the folder of a whole Fiji")
     if "connect to the network" in text:
         return Finding(part, False, text, "connect to the network and run stormseg doctor again")
-    return Finding(part, False, text, "unset JAVA_HOME" if os.environ.get("JAVA_HOME") else _REINSTALL)
+    return Finding(part, False, text, "unset JAVA_HOME" if os.environ.get("JAVA_HOME") else _reinstall())
 
 
 def _networks(child: Callable[[], tuple[int, str]]) -> Finding:
@@ -130,7 +129,7 @@ def _networks(child: Callable[[], tuple[int, str]]) -> Finding:
         return Finding("Networks", False, f"not installed: {missing}", f"run pip install {missing}")
     what = ", ".join(f"{name} {_version(name)}" for name in packages)
     if status != 0:
-        return Finding("Networks", False, f"{what}: importing them fails: {text}", _REINSTALL)
+        return Finding("Networks", False, f"{what}: importing them fails: {text}", _reinstall())
     return Finding("Networks", True, what)
 
 
@@ -138,9 +137,9 @@ def _models(folder: Path) -> Finding:
     found = sorted(path.parent.name for path in folder.glob("*/config.json"))
     broken = [name for name in found if not any((folder / name).glob("*.h5"))]
     if broken:
-        return Finding("Models", False, f"no weights in {', '.join(broken)} ({folder})", _REINSTALL)
+        return Finding("Models", False, f"no weights in {', '.join(broken)} ({folder})", _reinstall())
     if not found:
-        return Finding("Models", False, f"none are shipped in {folder}", _REINSTALL)
+        return Finding("Models", False, f"none are shipped in {folder}", _reinstall())
     return Finding("Models", True, ", ".join(found))
 
 
@@ -159,11 +158,15 @@ def _display() -> Finding:
     return Finding("Display", True, display or "none: everything but ImageJ's window works")
 
 
+def _reinstall() -> str:
+    return f"run {installation.install_command('--force-reinstall')}"
+
+
 def _child(code: str, *arguments: str) -> Callable[[], tuple[int, str]]:
     """Start Python code in a process of its own; the function returned waits for its status and last line."""
     try:
         process = subprocess.Popen(
-            [sys.executable, "-c", code, *arguments],
+            [sys.executable, *["-E"] * sys.flags.ignore_environment, "-c", code, *arguments],  # as this one was started
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -5,8 +5,10 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+import sys
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -80,6 +82,11 @@ class Plan:
         return bool(self.added or self.replaced or self.removed or self.kept)
 
 
+def has_record(folder: Path) -> bool:
+    """Whether we put anything into a folder."""
+    return (folder / _RECORD).is_file()
+
+
 def read_record(folder: Path) -> Record:
     """Read what we put into a folder; an empty record if nothing.
 
@@ -102,11 +109,68 @@ def read_record(folder: Path) -> Record:
         ) from error
 
 
-def plan(folder: Path, wanted: Mapping[str, bytes], record: Record) -> Plan:
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Keep other runs out of a folder, from the reading of its record to the last change.
+
+    The system lets go of it with this process, however that ends. Where the file system knows no locks, there is none.
+
+    Raises
+    ------
+    BridgeError
+        If another run is at work there.
+    """
+    lock = None
+    try:
+        lock = _locked(folder)
+    except (BlockingIOError, FileExistsError) as error:
+        raise BridgeError(
+            f"another stormseg install-fiji works on {folder}; wait until it has ended, and run this again"
+        ) from error
+    except OSError:  # one that cannot be read or written to is told by what is done there
+        pass
+    try:
+        yield
+    finally:
+        if lock is not None:
+            os.close(lock)
+
+
+if sys.platform == "win32":
+
+    def _locked(folder: Path) -> int:
+        """Make a file that goes when it is closed."""
+        return os.open(folder / ".stormseg-installing", os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_TEMPORARY)
+
+else:
+
+    def _locked(folder: Path) -> int:
+        """Lock the folder itself: no file is left, and it need not be writable."""
+        import fcntl
+
+        lock = os.open(folder, os.O_RDONLY)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(lock)
+            raise
+        return lock
+
+
+def plan(folder: Path, wanted: Mapping[str, bytes], record: Record, theirs: Collection[str] = ()) -> Plan:
     """Compare what is to be in a folder with what is there; nothing is written.
 
     A file that differs from ours is its owner's: it is kept under another name, NAME.kept, so that Fiji no longer
     makes a menu entry of it. A jar that differs stays: it is another one.
+
+    Parameters
+    ----------
+    folder : Path
+    wanted : dict of str to bytes
+        All that is to be there in the end.
+    record : Record
+    theirs : collection of str
+        Paths that somebody else counts as theirs by now: what we put there and want no longer stays.
 
     Raises
     ------
@@ -118,7 +182,7 @@ def plan(folder: Path, wanted: Mapping[str, bytes], record: Record) -> Plan:
     replaced: list[str] = []
     removed: list[str] = []
     kept: dict[str, str] = {}
-    for name in sorted({*wanted, *record.names}):
+    for name in sorted({*wanted, *({*record.names} - {*theirs})}):
         there = digest(folder / name)
         if name in wanted and there == _sha256(wanted[name]):
             same.append(name)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import re
+import zlib
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +32,10 @@ _GROOVY_JSON = {
 
 _LEAST = {"appose": (0, 5, 1), "groovy": (3,), "groovy-json": (3,), "jna": (5,), "jna-platform": (5,)}
 """Oldest versions that work: Appose before 0.5.1 hangs with today's Python side; its shared memory needs JNA 5."""
+
+_UPDATERS_LIST = "db.xml.gz"
+_LONGEST_LIST_BYTES = 256 * 2**20
+_CHUNK_BYTES = 2**20
 
 _NAME = re.compile(r"(?:groovy-all|" + "|".join(_LEAST) + r")(?=-\d|\.jar$)")
 
@@ -80,6 +86,50 @@ def look_at_jars(fiji: Path, ours: Collection[Path] = ()) -> Jars:
                 )
             found.setdefault(artifact, path)
     return Jars(found, _missing(found))
+
+
+def updaters_files(fiji: Path) -> frozenset[str] | None:
+    """Return which files Fiji's updater counts as those of its update sites: by ``db.xml.gz`` in Fiji's folder.
+
+    There each ``plugin`` is a file; one without a ``version`` is no longer part of its site (``XMLFileWriter`` of
+    imagej-updater). What such a site got later may be the very file that we put there.
+
+    Returns
+    -------
+    frozenset of str or None
+        Paths below Fiji's folder, with slashes; empty without such a list; None if it cannot be read.
+    """
+    from xml.parsers import expat
+
+    names: set[str] = set()
+    name = ""
+
+    def begin(tag: str, attributes: dict[str, str]) -> None:
+        nonlocal name
+        if tag == "plugin":
+            name = attributes.get("filename", "")
+        elif tag == "version":
+            names.add(name)
+
+    def refuse(*_: object) -> None:
+        raise ValueError("an updater's list has no entities")  # they could make a short text endless
+
+    parser = expat.ParserCreate()
+    parser.StartElementHandler, parser.EntityDeclHandler = begin, refuse
+    try:
+        with gzip.open(fiji / _UPDATERS_LIST) as opened:
+            read = 0
+            while chunk := opened.read(_CHUNK_BYTES):
+                read += len(chunk)
+                if read > _LONGEST_LIST_BYTES:
+                    return None
+                parser.Parse(chunk, False)
+            parser.Parse(b"", True)
+    except FileNotFoundError:
+        return frozenset()
+    except (OSError, EOFError, zlib.error, expat.ExpatError, ValueError, LookupError):
+        return None
+    return frozenset(names)
 
 
 def _missing(found: dict[str, Path]) -> list[Jar]:

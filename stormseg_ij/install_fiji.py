@@ -14,14 +14,15 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import stormseg_ij
 from stormseg_ij import fiji_files
 from stormseg_ij.errors import BridgeError
-from stormseg_ij.fiji_jars import look_at_jars
-from stormseg_ij.installation import cached_jar, find_fiji
+from stormseg_ij.fiji_jars import look_at_jars, updaters_files
+from stormseg_ij.installation import cached_jar, fiji_places, find_fiji, install_command
 
 PROPERTIES = f"{fiji_files.HOME}/stormseg.properties"
 
@@ -32,7 +33,27 @@ _PLACES = (
     ("macros", "macros", "*.ijm", "macros/StormSeg"),
 )
 _TRY_SECONDS = 60
-_TRY_WORKER = "import appose, stormseg_ij.worker"
+_WORKER = ("-E", "-P", "-X", "utf8", "-u", "-m", "stormseg_ij.worker")
+"""What Worker.groovy gives to Python: nothing of PYTHON... variables or of the current folder has a say."""
+_PACKAGES = (
+    "stormseg_ij",
+    "appose",
+    "numpy",
+    "scipy",
+    "skimage",
+    "roifile",
+    "tifffile",
+    "keras",
+    "stardist",
+    "tensorflow",
+)
+_LOOK = """
+import sys
+from importlib.util import find_spec
+print("lacks", *(name for name in sys.argv[1:] if (spec := find_spec(name)) is None or spec.origin is None))
+"""
+"""A folder without code has a spec too, but no origin."""
+_UV_CACHE = re.compile(r"(archive|builds|environments)-v\d+")
 
 
 @dataclass(frozen=True)
@@ -74,6 +95,8 @@ class Report:
         The Python that Fiji will start.
     strangers : tuple of str
         Files in StormSeg's folders that stay because StormSeg did not put them there.
+    left : dict of str to str
+        Path of each jar that StormSeg put there and does not take out -> why.
     """
 
     fiji: Path
@@ -83,16 +106,10 @@ class Report:
     jars: dict[str, str] | None = None
     python: Path | None = None
     strangers: tuple[str, ...] = ()
+    left: dict[str, str] = field(default_factory=dict)
 
 
-def install(
-    fiji: Path,
-    *,
-    python: Path | None = None,
-    dry_run: bool = False,
-    check: bool = True,
-    source: Path | None = None,
-) -> Report:
+def install(fiji: Path, *, python: Path | None = None, dry_run: bool = False) -> Report:
     """Put StormSeg's scripts, macros and what they need into a Fiji; run again it changes only what is not right.
 
     Parameters
@@ -104,29 +121,27 @@ def install(
         virtual environment is known.
     dry_run : bool
         Change nothing in Fiji; missing jars are downloaded into the Maven cache all the same.
-    check : bool
-        Look first whether that Python can do the work.
-    source : Path, optional
-        Folder with ``fiji_scripts`` and ``macros``; by default those of this package.
 
     Raises
     ------
     BridgeError
         If there is no whole Fiji, one of its jars is too old, a missing one cannot be downloaded, that Python cannot do
-        the work, or the folder cannot be written to. Fiji is then as it was.
+        the work or lies in a cache, the folder cannot be written to, or another run works on it. Fiji is then as it
+        was.
     """
     folder = _find(fiji)
     python = _python(python)
-    if check:
-        check_worker(python)
-    parts, wanted = _scripts(source or _source())
+    check_worker(python)
+    parts, wanted = _scripts(_source())
     wanted[PROPERTIES] = properties({"python": str(python), "version": stormseg_ij.__version__})
-    record = fiji_files.read_record(folder)
-    jars = _jars(folder, record, wanted)
-    todo = fiji_files.plan(folder, wanted, record)
-    running = runs(folder)
-    if not dry_run:
-        fiji_files.carry_out(folder, todo, record)
+    with nullcontext() if dry_run else fiji_files.alone(folder):
+        record = fiji_files.read_record(folder)
+        theirs = updaters_files(folder) or frozenset()
+        jars = _jars(folder, record, theirs, wanted)
+        todo = fiji_files.plan(folder, wanted, record, theirs)
+        running = runs(folder)
+        if not dry_run:
+            fiji_files.carry_out(folder, todo, record)
     states = {name: "added" if name in todo.added else "there" for name in jars}
     return Report(folder, todo, running, parts, states, python)
 
@@ -134,38 +149,54 @@ def install(
 def uninstall(fiji: Path, *, dry_run: bool = False) -> Report:
     """Take out of a Fiji what `install` put there.
 
-    What somebody changed since is kept under another name. What StormSeg saved of nuclei lies elsewhere and stays.
+    What somebody changed since is kept under another name; a jar that an update site of Fiji has by now stays. What
+    StormSeg saved of nuclei lies elsewhere and stays.
 
     Raises
     ------
     BridgeError
-        If there is no whole Fiji, or a file cannot be removed. Fiji is then as it was.
+        If there is neither StormSeg nor a whole Fiji, a file cannot be removed, or another run works on it. Fiji is
+        then as it was.
     """
-    folder = _find(fiji)
-    record = fiji_files.read_record(folder)
-    todo = fiji_files.plan(folder, {}, record)
-    others, running = fiji_files.strangers(folder, record), runs(folder)
-    if not dry_run:
-        fiji_files.carry_out(folder, todo, record)
-    return Report(folder, todo, running, strangers=tuple(others))
+    folder = _find_installed(fiji)
+    with nullcontext() if dry_run else fiji_files.alone(folder):
+        record = fiji_files.read_record(folder)
+        left = _left(folder, record)
+        todo = fiji_files.plan(folder, {}, record, left)
+        others, running = fiji_files.strangers(folder, record), runs(folder)
+        if not dry_run:
+            fiji_files.carry_out(folder, todo, record)
+    return Report(folder, todo, running, strangers=tuple(others), left=left)
 
 
 def check_worker(python: Path) -> None:
-    """Try whether a Python has what the worker imports, in the way in which Fiji starts it.
+    """Look whether a Python can work for Fiji: whether it has the packages, and the worker starts as Fiji starts it.
 
-    Variables such as PYTHONPATH, which may make it work in this terminal, are not there after a double click on Fiji.
+    TensorFlow is only looked for: to import it takes 10 s.
 
     Raises
     ------
     BridgeError
-        If it does not, or takes more than 60 s.
+        If it cannot, or takes more than 60 s for one of the two.
     """
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    command = [str(python), "-P", "-X", "utf8", "-c", _TRY_WORKER]
+    looked = _try(python, "-E", "-P", "-X", "utf8", "-c", _LOOK, *_PACKAGES)
+    lines = looked.stdout.strip().splitlines()
+    if re.search(r"unknown option:? -P", looked.stderr, re.IGNORECASE):
+        raise BridgeError(f"{python} is older than Python 3.11; give the Python that has stormseg_ij")
+    word, *lacks = lines[-1].split() if looked.returncode == 0 and lines else [""]
+    if word != "lacks":
+        raise _unfit(python, _why(looked))
+    if lacks:
+        raise _unfit(python, f"it has no {', '.join(lacks)}")
+    started = _try(python, *_WORKER)
+    if started.returncode != 0:
+        raise _unfit(python, _why(started))
+
+
+def _try(python: Path, *words: str) -> subprocess.CompletedProcess[str]:
     try:
-        done = subprocess.run(
-            command,
-            env=environment,
+        return subprocess.run(
+            [str(python), *words],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             encoding="utf-8",
@@ -177,16 +208,19 @@ def check_worker(python: Path) -> None:
         raise BridgeError(f"cannot start {python}: {error.strerror}; give the Python of StormSeg") from error
     except subprocess.TimeoutExpired as error:
         raise BridgeError(
-            f"{python} did not import stormseg_ij in {_TRY_SECONDS} s; close other programs and run this again"
+            f"{python} did not start StormSeg's worker in {_TRY_SECONDS} s; close other programs and run this again"
         ) from error
-    if done.returncode == 0:
-        return
+
+
+def _why(done: subprocess.CompletedProcess[str]) -> str:
+    """Return in one line why a Python failed."""
     lines = done.stderr.strip().splitlines() or [f"it ended with status {done.returncode}"]
-    missing = re.search(r"No module named '(\w+)", lines[-1])
-    package = {"appose": "appose>=0.12"}.get(missing[1] if missing else "", "stormseg-ij")
-    raise BridgeError(
-        f'{python} cannot be Fiji\'s Python: {lines[-1].strip()}; run "{python}" -m pip install --upgrade "{package}"'
-    )
+    return lines[-1].strip()
+
+
+def _unfit(python: Path, why: str) -> BridgeError:
+    advice = f"install stormseg_ij into it ({install_command(python=python)})"
+    return BridgeError(f"{python} cannot be Fiji's Python: {why}; {advice}")
 
 
 def properties(values: dict[str, str]) -> bytes:
@@ -232,11 +266,50 @@ def _find(fiji: Path) -> Path:
     return Path(find_fiji(str(fiji)))
 
 
+def _find_installed(fiji: Path) -> Path:
+    """Find the Fiji that has StormSeg, be it whole or not; else a whole one."""
+    places = fiji_places(fiji.expanduser())
+    found = next((place for place in places if fiji_files.has_record(place)), None)
+    return _find(fiji) if found is None else found.resolve()
+
+
+def _left(folder: Path, record: fiji_files.Record) -> dict[str, str]:
+    """Return which jars of ours stay, and why: whose updates Fiji now counts on, or nobody knows."""
+    listed = updaters_files(folder)
+    why = "Fiji's updater has it now" if listed is not None else "Fiji's db.xml.gz, which may name it, cannot be read"
+    names = [name for name in record.names if name.endswith(".jar") and (listed is None or name in listed)]
+    return {name: why for name in names if record.is_ours(name, fiji_files.digest(folder / name))}
+
+
 def _python(python: Path | None) -> Path:
-    path = Path(sys.executable if python is None else python).absolute()
+    path = Path(sys.executable if python is None else python.expanduser()).absolute()
     if not path.is_file():
         raise BridgeError(f"no Python at {path}; give the program of the Python that has stormseg_ij")
+    if cache := _cache_of(path):
+        raise BridgeError(
+            f"{path} lies in a cache that {cache} empties, and Fiji would lose it; install stormseg_ij into an "
+            "environment that lasts, and run stormseg install-fiji of that one, or give its Python with --python"
+        )
     return path
+
+
+def _cache_of(python: Path) -> str:
+    """Return whose cache a Python lies in; empty if in none.
+
+    So it is under ``uvx``, ``uv run --with`` and ``pipx run`` (uv 0.13, pipx 1.18). uv marks its cache by a file; pipx
+    has its own in the user's caches, or in its home.
+    """
+    import platformdirs
+
+    for place in python.parents:
+        if _UV_CACHE.fullmatch(place.name) and (place.parent / "CACHEDIR.TAG").is_file():
+            return "uv"
+    caches = [Path(platformdirs.user_cache_path("pipx"))]
+    if home := os.environ.get("PIPX_HOME"):
+        caches.append(Path(home) / ".cache")
+    if any(place in caches or place.parts[-2:] == ("pipx", ".cache") for place in python.parents):
+        return "pipx"
+    return ""
 
 
 def _source() -> Path:
@@ -252,16 +325,16 @@ def _scripts(source: Path) -> tuple[tuple[Part, ...], dict[str, bytes]]:
         files = {f"{target}/{path.name}": path.read_bytes() for path in sorted((source / place).glob(pattern))}
         if not files:
             raise BridgeError(
-                f"this stormseg_ij has no {place} in {source}; run pip install --force-reinstall stormseg-ij"
+                f"this stormseg_ij has no {place} in {source}; run {install_command('--force-reinstall')}"
             )
         parts.append(Part(name, target, tuple(files)))
         wanted |= files
     return tuple(parts), wanted
 
 
-def _jars(folder: Path, record: fiji_files.Record, wanted: dict[str, bytes]) -> list[str]:
+def _jars(folder: Path, record: fiji_files.Record, theirs: frozenset[str], wanted: dict[str, bytes]) -> list[str]:
     """Add to `wanted` the jars that Fiji lacks; return the paths of all that are needed."""
-    ours = {name for name in record.names if name.endswith(".jar")}
+    ours = {name for name in record.names if name.endswith(".jar") and name not in theirs}
     ours = {name for name in ours if record.is_ours(name, fiji_files.digest(folder / name))}
     jars = look_at_jars(folder, {folder / name for name in ours})
     needed = [path.relative_to(folder).as_posix() for path in jars.found.values()]

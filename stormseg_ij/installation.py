@@ -14,10 +14,12 @@ import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
 from http.client import HTTPException
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
-from urllib.request import urlopen
+from urllib.parse import urlsplit
+from urllib.request import url2pathname, urlopen
 
 from stormseg_ij.errors import BridgeError
 from stormseg_ij.files import replacing
@@ -118,9 +120,7 @@ def find_fiji(fiji: str) -> str:
         if _ENDPOINT.fullmatch(fiji) and not re.match(r"[A-Za-z]:", fiji):
             return fiji
         raise BridgeError(f"no Fiji at {fiji}: no such folder; give Fiji's folder or an endpoint such as sc.fiji:fiji")
-    # By Fiji's documentation: since 2025 its macOS bundle (Fiji/Fiji.app) lies beside jars, before it held them.
-    beside = [folder.resolve().parent] if (folder / "Contents").is_dir() else []
-    for place in (folder, folder / "Fiji.app", folder / "Fiji", *beside):
+    for place in fiji_places(folder):
         jars = place / "jars"
         if not jars.is_dir():
             continue
@@ -132,6 +132,13 @@ def find_fiji(fiji: str) -> str:
         plain = "it holds a plain ImageJ (ij.jar), which has no #@ scripts"
         raise BridgeError(f"no Fiji at {fiji}: {plain}; get Fiji from https://fiji.sc and give its folder")
     raise BridgeError(f"no Fiji at {fiji}: it has no folder jars; give the folder that Fiji was unpacked to")
+
+
+def fiji_places(folder: Path) -> list[Path]:
+    """Return where Fiji's own folder may be for who gives this one: itself, one in it, or the one that holds it."""
+    # By Fiji's documentation: since 2025 its macOS bundle (Fiji/Fiji.app) lies beside jars, before it held them.
+    beside = [folder.resolve().parent] if (folder / "Contents").is_dir() else []
+    return [folder, folder / "Fiji.app", folder / "Fiji", *beside]
 
 
 def resolve_fiji(option: str | None) -> str | None:
@@ -302,6 +309,32 @@ def _fetch(url: str, path: Path) -> None:
     except (OSError, HTTPException) as error:
         raise ConnectionError(f"{url}: {error}") from error  # without a number, unlike what the disk refuses
     path.write_bytes(content)
+
+
+def install_command(*options: str, python: Path | None = None) -> str:
+    """Return what installs this stormseg_ij, for advice: from a folder, for on PyPI the name is nobody's.
+
+    Parameters
+    ----------
+    *options : str
+        Of ``pip install``.
+    python : Path, optional
+        The Python that is to have it; without it, that of ``pip``.
+    """
+    pip = ["pip"] if python is None else [f'"{python}"', "-m", "pip"]
+    source = _source_folder()
+    folder = "FOLDER_OF_STORMSEG_IJ" if source is None else str(source)
+    return " ".join([*pip, "install", *options, f'"{folder}"' if " " in folder else folder])
+
+
+def _source_folder() -> Path | None:
+    """Return the folder that this package runs in or was installed from, if that is still there; pip notes it."""
+    folders = [Path(__file__).parents[1]]
+    with suppress(PackageNotFoundError, OSError, ValueError, KeyError, TypeError):
+        noted = urlsplit(json.loads(distribution("stormseg-ij").read_text("direct_url.json") or "")["url"])
+        if noted.scheme == "file":
+            folders.append(Path(url2pathname(f"//{noted.netloc}{noted.path}" if noted.netloc else noted.path)))
+    return next((folder for folder in folders if (folder / "pyproject.toml").is_file()), None)
 
 
 def memory_bytes() -> int:

@@ -225,8 +225,9 @@ class Fiji:
 
     def __init__(self, folder):
         self.folder, self.imagej = folder, ImageJ()
-        arguments = [sys.executable, "-P", "-X", "utf8", "-u", "-m", "stormseg_ij.worker"]
-        environment = {"PYTHONPATH": str(Path(__file__).parents[1]), "CUDA_VISIBLE_DEVICES": "-1"}
+        arguments = [sys.executable, "-E", "-P", "-X", "utf8", "-u", "-m", "stormseg_ij.worker"]
+        foreign = str(folder / "of another program")  # as installers set it for all that a person starts
+        environment = {"PYTHONHOME": foreign, "PYTHONPATH": foreign, "CUDA_VISIBLE_DEVICES": "-1"}
         self.service = Service(folder, environment, *arguments)
         self.service.start()
 

@@ -1,6 +1,9 @@
 """The doctor names every part, and for each fault the one thing to do."""
 
+import json
+import re
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -73,6 +76,41 @@ def test_faults_of_imagej(monkeypatch, text, java_home, remedy):
     finding = doctor._imagej(None, answer(1, text))
     assert (finding.part, finding.ok, finding.what) == ("ImageJ", False, text)
     assert remedy in finding.remedy
+
+
+REINSTALLED = {
+    "nothing noted": (None, "FOLDER_OF_STORMSEG_IJ"),
+    "damaged": ("{", "FOLDER_OF_STORMSEG_IJ"),
+    "from a repository": ('{"url": "https://example.org/x.git", "vcs_info": {}}', "FOLDER_OF_STORMSEG_IJ"),
+    "folder gone": ('{"url": "file:///no/such/folder", "dir_info": {}}', "FOLDER_OF_STORMSEG_IJ"),
+    "folder": ("own", '"OWN"'),
+}
+
+
+@pytest.mark.parametrize("case", REINSTALLED)
+def test_what_is_broken_is_installed_again_from_its_folder(monkeypatch, tmp_path, case):
+    """On PyPI the name is nobody's: whoever takes it would be advised by us."""
+    noted, folder = REINSTALLED[case]
+    own = tmp_path / "Ana Łuk"
+    own.mkdir()
+    (own / "pyproject.toml").touch()
+    noted = json.dumps({"url": own.as_uri(), "dir_info": {"editable": True}}) if noted == "own" else noted
+    monkeypatch.setattr(installation, "__file__", str(tmp_path / "site-packages" / "stormseg_ij" / "x.py"))
+    monkeypatch.setattr(installation, "distribution", lambda name: SimpleNamespace(read_text=lambda file: noted))
+    finding = doctor._models(tmp_path)
+    assert finding.remedy == f"run pip install --force-reinstall {folder.replace('OWN', str(own))}"
+    python = Path("/a b/python")
+    assert installation.install_command(python=python).startswith(f'"{python}" -m pip install ')
+
+
+def test_a_checkout_is_its_own_folder(repository):
+    assert installation.install_command().removeprefix("pip install ").strip('"') == str(repository)
+
+
+def test_no_advice_installs_a_name_that_is_nobodys(repository):
+    places = [*(repository / "stormseg_ij").rglob("*.py"), *(repository / "fiji_scripts").rglob("*.groovy")]
+    advised = {path.name for path in places if re.search(r"install[^\n]*[ \"']stormseg-ij", path.read_text("utf-8"))}
+    assert advised == set()
 
 
 def test_a_crash_is_a_finding(monkeypatch):

@@ -43,7 +43,7 @@ class Worker implements Closeable {
      */
     Worker(File folder, String python) {
         this.python = python
-        String[] words = [python, "-P", "-X", "utf8", "-u", "-m", "stormseg_ij.worker"] as String[]
+        String[] words = [python, "-E", "-P", "-X", "utf8", "-u", "-m", "stormseg_ij.worker"] as String[]
         service = new Service(folder, words)
         service.debug({ String line -> heard(line) } as Consumer<String>)
     }

@@ -17,7 +17,7 @@ def install(arguments: argparse.Namespace) -> int:
         report = install_fiji.uninstall(arguments.folder, dry_run=arguments.dry_run)
         lines = _taken_out(report)
     else:
-        report = install_fiji.install(arguments.folder, dry_run=arguments.dry_run)
+        report = install_fiji.install(arguments.folder, python=arguments.python, dry_run=arguments.dry_run)
         lines = _put_in(report)
     print(f"Fiji: {report.fiji}" + (" (dry run: nothing is changed)" if arguments.dry_run else ""))
     for text in lines:
@@ -42,7 +42,11 @@ def _put_in(report: Report) -> list[str]:
 
 
 def _taken_out(report: Report) -> list[str]:
-    lines = [f"removed: {len(report.done.removed)} files", *_kept(report)]
+    lines = [f"removed: {len(report.done.removed)} files"]
+    if jars := [name for name in report.done.removed if name.endswith(".jar")]:
+        lines.append(f"jars among them: {', '.join(jars)}")
+    lines += [f"stays: {name} ({why})" for name, why in report.left.items()]
+    lines += _kept(report)
     if report.strangers:
         lines.append("stay, not put there by StormSeg: " + ", ".join(report.strangers))
     if not report.done.changes:

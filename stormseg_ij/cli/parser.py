@@ -68,7 +68,9 @@ def _add_gui(command: Command) -> None:
     text = "Put StormSeg into your own Fiji: menu commands, macros and what they need; run twice it changes nothing."
     sub = command("install-fiji", fiji.install, text)
     sub.add_argument("folder", type=Path, metavar="FOLDER", help="Fiji's folder, for example Fiji.app")
-    sub.add_argument("--uninstall", action="store_true", help="take out again what was put in")
+    either = sub.add_mutually_exclusive_group()
+    either.add_argument("--uninstall", action="store_true", help="take out again what was put in")
+    either.add_argument("--python", type=Path, metavar="PATH", help="the Python that Fiji starts; this one without it")
     sub.add_argument("--dry-run", action="store_true", help="say what would be done, and change nothing in Fiji")
 
 

@@ -1,4 +1,4 @@
-"""Starts the worker: ``python -P -X utf8 -u -m stormseg_ij.worker``, by Fiji."""
+"""Starts the worker: ``python -E -P -X utf8 -u -m stormseg_ij.worker``, by Fiji."""
 
 from __future__ import annotations
 

@@ -1,7 +1,5 @@
 """A Fiji, StormSeg's scripts, and a cache of jars, as tests of installing need them."""
 
-import functools
-
 import pytest
 from trees import WHOLE
 
@@ -53,5 +51,12 @@ def jars(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def install(jars, source):
-    return functools.partial(install_fiji.install, source=source, check=False)
+def small(source, monkeypatch):
+    """StormSeg has few scripts, and whatever Python there is can be the worker."""
+    monkeypatch.setattr(install_fiji, "_source", lambda: source)
+    monkeypatch.setattr(install_fiji, "check_worker", lambda python: None)
+
+
+@pytest.fixture
+def install(jars, small):
+    return install_fiji.install

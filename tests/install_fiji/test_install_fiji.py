@@ -189,8 +189,7 @@ def test_a_damaged_record_is_one_line(install, fiji, text):
 
 
 @pytest.fixture
-def cli(install, source, monkeypatch, capsys):
-    monkeypatch.setattr(install_fiji, "_source", lambda: source)
+def cli(install, monkeypatch, capsys):
     monkeypatch.setattr(install_fiji, "runs", lambda fiji: False)
 
     def call(*words):
@@ -228,9 +227,19 @@ def test_the_command_says_what_it_did(cli, fiji, source, monkeypatch):
     assert lines[-1] == "Restart Fiji: Plugins > StormSeg > Segment Nuclei"
     code, lines, error = cli(fiji, "--uninstall")
     assert (code, error, lines[1]) == (0, "", f"removed: {6 + len(NEEDED)} files")
+    assert lines[2] == "jars among them: " + ", ".join(f"jars/{name}" for name in NEEDED)
     assert f"stay, not put there by StormSeg: {MENU}/Segment_Nuclei.groovy.kept" in lines
     assert lines[-1] == "Restart Fiji: until then its menu has the commands."
     assert cli(fiji, "--uninstall")[1][1] == "Nothing of StormSeg is installed there."
+
+
+def test_the_command_takes_another_python(cli, fiji, tmp_path):
+    (tmp_path / "python").touch()
+    code, lines, error = cli(fiji, "--python", tmp_path / "python")
+    assert (code, error) == (0, "")
+    assert f"Python: {tmp_path / 'python'}" in lines
+    with pytest.raises(SystemExit, match="2"):
+        cli(fiji, "--python", tmp_path / "python", "--uninstall")
 
 
 def test_the_command_fails_in_one_line(cli, tmp_path):
@@ -243,7 +252,7 @@ def test_the_scripts_of_this_repository(jars, fiji, repository):
     from stormseg_ij.commands import COMMANDS
 
     before = tree(fiji)
-    report = install_fiji.install(fiji, check=False)
+    report = install_fiji.install(fiji)
     menu = {path.stem.replace("_", " ") for path in (fiji / MENU).glob("*.groovy")}
     assert menu == {command.name for command in COMMANDS if command is not None}
     counts = {part.name: len(part.files) for part in report.parts}

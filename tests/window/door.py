@@ -31,6 +31,26 @@ python_worker.main()
 """Of the worker of the tests: a line goes out at once, for tasks of several threads print."""
 
 
+def worker_in(folder, options=""):
+    """Write a shell script that starts the package stormseg_ij of a folder as Fiji starts ours.
+
+    Fiji tells Python to ignore PYTHONPATH: so its words ``-m stormseg_ij.worker`` become code that does the same, with
+    this folder before all others; its other words stay.
+
+    Parameters
+    ----------
+    folder : Path
+    options : str
+        More of Python's own.
+    """
+    code = (
+        f"import runpy, sys; sys.path.insert(0, {str(folder)!r}); "
+        "runpy.run_module('stormseg_ij.worker', run_name='__main__', alter_sys=True)"
+    )
+    words = 'while [ "$1" != -m ]; do set -- "$@" "$1"; shift; done; [ "$2" = stormseg_ij.worker ] || exit 64; shift 2'
+    return f'{words}\nexec {shlex.quote(sys.executable)} {options} "$@" -c {shlex.quote(code)}'
+
+
 class Fiji:
     """A Fiji's folder, the line of its menu scripts, and the worker behind it.
 
@@ -54,8 +74,7 @@ class Fiji:
     def python(self, name, text=None):
         """Make an executable: Python with the worker of the tests, or a shell script."""
         path = self.folder / name
-        fake = shlex.quote(str(self.folder / "fake"))
-        path.write_text("#!/bin/sh\n" + (text or f'PYTHONPATH={fake} exec "{sys.executable}" "$@"'), encoding="utf-8")
+        path.write_text("#!/bin/sh\n" + (text or worker_in(self.folder / "fake")), encoding="utf-8")
         path.chmod(0o755)
         return path
 

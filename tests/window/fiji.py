@@ -67,7 +67,7 @@ def make_fiji_folder(folder):
         zipfile.ZipFile(home / "jars" / name, "w").close()
     for jar in fiji_jars():
         shutil.copy(jar, home / "jars")
-    install_fiji.install(home, check=False)
+    install_fiji.install(home)
     return home
 
 
