@@ -8,6 +8,8 @@
 //
 // Output: the nuclei in the ROI Manager, where they take the place of those that StormSeg found in the same image
 // before; and a row for each in Results, behind the rows that are there. The column Image names the image.
+// An image with nuclei that a person corrected (merged, split, redrawn ...) is left out, so that none of them is lost;
+// the Log says so.
 //
 // How to run: Plugins > StormSeg > Examples > Segment and Measure Open Images. It stops at the first image that fails.
 
@@ -29,6 +31,10 @@ if (!images) {
 }
 
 for (imp in images) {
+    if (isCorrected(imp)) {
+        IJ.log(imp.title + ": left out, its nuclei were corrected; Measure Nuclei measures them")
+        continue
+    }
     IJ.showStatus("Segmenting " + imp.title)
     def before = inManager()
     if (!stormseg.run("Segment Nuclei", [model: model, size: size, rois: "replace"], imp)) {
@@ -58,4 +64,11 @@ def inManager() {
     def all = Collections.newSetFromMap(new IdentityHashMap())
     all.addAll((RoiManager.getInstance2()?.getRoisAsArray() ?: []) as List)
     return all
+}
+
+/** Tells whether the ROI Manager has nuclei of an image of this name that a person corrected. */
+boolean isCorrected(imp) {
+    def files = [imp.title, imp.originalFileInfo?.fileName].findAll()
+    def names = files + files*.replaceFirst(/\.[^.]*$/, "")  // StormSeg names images without the suffix of a file
+    return inManager().any { it.getProperty("corrected") && it.getProperty("image") in names }
 }
