@@ -43,13 +43,7 @@ $(BIN)/python:
 demo: install
 	$(BIN)/stormseg segment $(SAMPLE) -o demo_out --overwrite
 
-# pytest runs all but the window tests and ends with how many those are; then they run, on a display of their own, each
-# file in a process of its own: one process holds one ImageJ, and a person's desk is tidy in the morning.
-#
-# What fails there (exit status 1) runs once more, in a fresh ImageJ on a fresh display, and only that. Those tests press
-# real keys and move a real mouse in real time: a computer that stands still for seconds, as one that others use too does,
-# can make a test late whatever the code does. Such a failure does not come twice; one of the code does, and fails here.
-# Each second run is said, and said again at the end, so that a test that often needs one is seen and mended.
+# pytest runs all but the window tests and ends with how many those are; then they run, file by file (tests/window/run.py).
 test: install
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -65,22 +59,13 @@ test: install
 	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
 	    apt-get install -qq --no-install-recommends $(WINDOW_PACKAGES); } >/dev/null || true; \
 	fi; \
-	status=0; again=; \
+	status=0; \
+	$(BIN)/python -m pytest $(IN_PARALLEL) || status=1; \
 	if command -v Xvfb >/dev/null; then \
-	  $(BIN)/python -m pytest $(IN_PARALLEL) || status=1; \
 	  echo "Now the window tests:"; \
-	  for file in tests/window/test_*.py; do \
-	    echo "$$file"; \
-	    env -u DISPLAY $(BIN)/python -m pytest --window -q $$file && continue; \
-	    if [ $$? != 1 ]; then status=1; continue; fi; \
-	    echo "$$file: what failed runs once more, in a fresh ImageJ"; again="$$again $$file"; \
-	    env -u DISPLAY $(BIN)/python -m pytest --window -q --last-failed --last-failed-no-failures none $$file \
-	      || status=1; \
-	  done; \
-	  if [ -n "$$again" ]; then echo "Run a second time:$$again"; fi; \
+	  $(BIN)/python tests/window/run.py || status=1; \
 	else \
 	  echo "There is no Xvfb: the window tests are left out (Debian, Ubuntu: sudo apt-get install $(WINDOW_PACKAGES))"; \
-	  $(BIN)/python -m pytest $(IN_PARALLEL) || status=1; \
 	fi; \
 	exit $$status
 
