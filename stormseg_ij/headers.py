@@ -14,6 +14,7 @@ decides its form:
 - Fiji sorts scripts by name and puts no lines between them; a weight cannot be given, since the menu is made before a
   script is read. A file name needs an underscore to get into the menu.
 - What a script gives back would be shown: these give back nothing.
+- Groovy keeps each class that a script has called: so ``Menu`` is compiled once, and lies among Java's properties.
 """
 
 from __future__ import annotations
@@ -34,8 +35,8 @@ from stormseg_ij.settings import OPEN, Settings, help_text, is_switch, may_be_op
 _SCRIPT = """\
 // Plugins > StormSeg > {name}
 // Made by stormseg_ij/headers.py from the options of the command: python -m stormseg_ij.headers FOLDER
-new GroovyClassLoader(getClass().classLoader)
-    .parseClass(new File(ij.IJ.getDirectory("imagej"), "stormseg/Menu.groovy"))
+(System.properties["stormseg.menu"] ?: new GroovyClassLoader(getClass().classLoader)
+    .parseClass(new File(ij.IJ.getDirectory("imagej"), "stormseg/Menu.groovy")))
     .choose("{name}", this, {asks}, '''{fields}''')
 """
 _FILE = "FILE"

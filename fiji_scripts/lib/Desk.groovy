@@ -3,6 +3,7 @@ import groovy.transform.CompileStatic
 import ij.IJ
 import ij.ImagePlus
 import ij.ImageStack
+import ij.Macro
 import ij.WindowManager
 import ij.gui.ImageCanvas
 import ij.gui.Line
@@ -331,7 +332,30 @@ class Desk {
         if (GraphicsEnvironment.isHeadless() || Interpreter.isBatchMode()) {
             IJ.log(title + ": " + text)
         } else {
-            IJ.showMessage(title, text)
+            say(title, text)
+        }
+    }
+
+    /** A message until the person closes it; who does so by Escape wants nothing else to end. */
+    static void say(String title, String text) {
+        try {
+            shown { IJ.showMessage(title, text) }
+        } catch (RuntimeException closed) {
+            if (closed.getMessage() != Macro.MACRO_CANCELED) {
+                throw closed
+            }
+        }
+    }
+
+    /** Shows what waits for the person, and forgets the Escape by which it was closed. */
+    static void shown(Closure<?> window) {
+        boolean before = IJ.escapePressed()
+        try {
+            window.call()
+        } finally {
+            if (!before) {
+                IJ.resetEscape()
+            }
         }
     }
 

@@ -1,7 +1,5 @@
 import groovy.transform.CompileStatic
 
-import ij.CommandListener
-import ij.Executer
 import ij.IJ
 import ij.ImagePlus
 import ij.Macro
@@ -10,6 +8,7 @@ import ij.WindowManager
 import ij.macro.Interpreter
 
 import java.awt.GraphicsEnvironment
+import java.awt.event.KeyEvent
 import java.util.concurrent.Semaphore
 import java.util.concurrent.TimeUnit
 import java.util.function.BooleanSupplier
@@ -17,10 +16,10 @@ import java.util.function.Function
 
 /**
  * The way from a menu command to Python and back: one command at a time, done by the thread that called it. Its
- * interfaces are Java's own, because StormSeg is another class with every call.
+ * interfaces are Java's own, because StormSeg may be another class with every call.
  */
 @CompileStatic
-class Door implements Function<Map, Boolean>, BooleanSupplier, Closeable, CommandListener {
+class Door implements Function<Map, Boolean>, BooleanSupplier, Closeable {
 
     private static final String COMMAND = "import stormseg_ij.worker as w; w.command(task, call)"
     private static final String LOOK = "import stormseg_ij.worker as w; w.look(task, call)"
@@ -28,24 +27,21 @@ class Door implements Function<Map, Boolean>, BooleanSupplier, Closeable, Comman
         "Next Nucleus to Review": "F6", "Redraw Nucleus": "F5", "Merge Nuclei": "F7", "Split Nucleus": "F8",
         "Delete Nuclei": "F9", "Undo Correction": "F10",
     ]
-    private static final List<String> CLOSING = ["Close", "Close All", "Quit"]
-    private static final int WATCH_MS = 2000
     private static final int AGAIN_MS = 3000  // Escape this long after the first one ends Python
-    private static final int LOOK_SECONDS = 30  // a look takes far less
-    private static final int CLOSING_MS = 1500
+    private static final int LOOK_MS = 30000  // a look takes far less
+    private static final int SILENT_MS = 60000  // a look that asks for nothing so long hangs
 
     int patienceSeconds = 120  // Python's first start on a slow disk
 
     private final File folder
     private final Desk desk = new Desk()
     private final Semaphore free = new Semaphore(1)  // not of a thread: a window that waits may start a second command
-    private Worker worker
+    private final Watch watch = new Watch(this, { desk.rois.glance() }, { looked() })
+    private volatile Worker worker
     private volatile String running
-    private volatile Object seen
     private volatile boolean closed
-    private String complaint
-    private Timer watch
-    private boolean escaped
+    private volatile boolean unwanted  // the look that goes on
+    private boolean escaped  // these two are of the command that runs
     private long escapedAt
 
     /** @param folder of these files and stormseg.properties */
@@ -75,77 +71,112 @@ class Door implements Function<Map, Boolean>, BooleanSupplier, Closeable, Comman
      * Runs a command to its end.
      *
      * @param call what w.command takes, with the image itself for its number; all of it is of the calling thread
-     * @return true where it was done
+     * @return true where it was done; null where this door was closed before, and nothing was done
      */
     @Override
     Boolean apply(Map call) {
-        String name = call.get("name").toString()
-        String busy = enter(name)
-        if (busy != null) {
-            fail(call, busy + " still runs; wait for it, or press Escape to stop it")
+        boolean inMacro = call.get("from_macro")
+        if (inMacro && IJ.escapePressed()) {  // it was meant for the macro, which has come as far as this
+            IJ.log(call.get("name").toString() + " did not start: Escape was pressed before. A script of your own " +
+                "forgets that by IJ.resetEscape()")
+            Macro.abort()
             return false
         }
-        Map<String, Object> outcome
-        try {
-            IJ.resetEscape()
-            escaped = false
-            outcome = outcomeOf(call)
-        } finally {
-            IJ.showProgress(1.0d)
-            running = null
-            seen = null  // what the command left is looked at once
-            free.release()
+        boolean wanted = false  // that all stops
+        Map<String, Object> outcome = entered(call, inMacro)
+        if (outcome == null) {
+            try {
+                if (closed) {
+                    return null
+                }
+                outcome = outcomeOf(call)
+                wanted = escaped || IJ.escapePressed()
+            } finally {
+                leave()
+            }
         }
-        String failure = outcome.get("failure")
-        boolean stopped = (Boolean) outcome.get("stopped")
-        if (failure) {
-            fail(call, failure)
-        } else if (stopped && call.get("from_macro")) {
-            Macro.abort()
-        }
-        return !failure && !stopped
+        return told(call, outcome, wanted)
     }
 
-    /** Lets Python save and end, and takes away what was put into ImageJ. */
+    /** Takes away what was put into ImageJ, and lets Python save and end: after the command or look that goes on. */
     @Override
-    synchronized void close() {
+    void close() {
         closed = true
-        if (watch != null) {
-            watch.cancel()
-            Executer.removeCommandListener(this)
-        }
-        if (worker != null) {
-            worker.close()
-        }
+        watch.close()
+        shortcuts().each { Integer code, String name -> Menus.getShortcuts().remove(code, name) }
+        shut()
     }
 
     // ---- one command
 
-    /** Takes the door; else gives the name of the command that has it. */
-    private String enter(String name) {
-        long end = System.currentTimeMillis() + 1000L * LOOK_SECONDS
-        while (!free.tryAcquire(50, TimeUnit.MILLISECONDS)) {
+    /** Takes the door, and returns null; else how the command ended without it. */
+    private Map<String, Object> entered(Map call, boolean inMacro) {
+        long end = System.currentTimeMillis() + LOOK_MS
+        boolean waits = false
+        while (!Worker.unbroken { free.tryAcquire(50, TimeUnit.MILLISECONDS) }) {
             String other = running
-            if (other != null) {
-                return other
-            }
-            if (System.currentTimeMillis() > end) {  // else it is a look, which is short
-                return "StormSeg's look at the ROI Manager"
+            if (other == null && !waits) {
+                waits = true
+                forgetEscape(inMacro)
+                IJ.showStatus("StormSeg looks at the ROI Manager first; Escape stops that")
+            } else if (other == null && IJ.escapePressed()) {
+                unwanted = true
+                return ended("", true)
+            } else if (other != null || System.currentTimeMillis() > end) {
+                return ended((other ?: "StormSeg's look at the ROI Manager") +
+                    " still runs; wait for it, or press Escape to stop it", false)
             }
         }
-        running = name
+        running = call.get("name").toString()
+        escaped = false
+        if (waits) {
+            IJ.showStatus("")
+        } else {
+            forgetEscape(inMacro)
+        }
         return null
+    }
+
+    /** Forgets an Escape from before a person's command; in a macro it may have been pressed just now. */
+    private static void forgetEscape(boolean inMacro) {
+        if (!inMacro) {
+            IJ.resetEscape()
+        }
+    }
+
+    /** Gives the door back, after a command or a look. */
+    private void leave() {
+        if (running != null) {
+            running = null
+            IJ.showProgress(1.0d)
+            watch.again()  // what the command left is looked at once
+        }
+        free.release()
+        shut()
+    }
+
+    /** Lets Python end if the door is closed; where it is at work, who uses it does so afterwards. */
+    private void shut() {
+        if (closed && free.tryAcquire()) {
+            worker?.close()
+            free.release()
+        }
     }
 
     private Map<String, Object> outcomeOf(Map call) {
         try {
+            putShortcuts()
             return Shared.inOwnLoader { done(call) }
         } catch (Worker.Fault fault) {
             return ended(escaped ? "" : fault.getMessage(), escaped)
         } catch (LinkageError | UnsupportedOperationException missing) {
             return ended("Fiji lacks a part of Appose (" + missing + "); run stormseg install-fiji FOLDER", false)
-        } catch (RuntimeException failed) {
-            worker?.kill()  // it may wait for answers that nobody gives any more
+        } catch (OutOfMemoryError full) {
+            return ended(Desk.fault("run the command", full), false)
+        } catch (Throwable failed) {
+            if (Worker.endsThread(failed)) {
+                throw failed
+            }
             StringWriter trace = new StringWriter()
             failed.printStackTrace(new PrintWriter(trace))
             IJ.log(trace.toString())
@@ -168,7 +199,7 @@ class Door implements Function<Map, Boolean>, BooleanSupplier, Closeable, Comman
                 COMMAND, [call: sent] as Map<String, Object>, { Map info -> serve(now, info) }, { escapePressed() })
         } finally {
             desk.given = null
-            startWatch()
+            watch.start()
         }
     }
 
@@ -224,6 +255,12 @@ class Door implements Function<Map, Boolean>, BooleanSupplier, Closeable, Comman
                 Shared.attach(values)
                 value = desk.answer(method, values, { escapePressed() })
             } catch (Throwable failed) {  // whatever it was: Python waits for an answer
+                if (Worker.endsThread(failed)) {
+                    throw failed
+                }
+                if (failed instanceof InterruptedException) {
+                    Thread.currentThread().interrupt()  // the worker asks Python to stop
+                }
                 fault = Desk.fault(method, failed)
             }
             if (key != null) {
@@ -240,8 +277,12 @@ class Door implements Function<Map, Boolean>, BooleanSupplier, Closeable, Comman
     private void reply(Worker asking, Object key, Object value, String fault) {
         try {
             asking.answer(key, value, fault)
-        } catch (RuntimeException unfit) {  // a number that is none in what ImageJ said; or Python is dead
+            desk.rois.taken()
+        } catch (Throwable unfit) {  // a number that is none in what ImageJ said; too long; or Python is dead
             desk.rois.forget()
+            if (Worker.endsThread(unfit)) {
+                throw unfit
+            }
             if (!asking.isAlive()) {
                 return  // the task ends with it
             }
@@ -257,111 +298,93 @@ class Door implements Function<Map, Boolean>, BooleanSupplier, Closeable, Comman
                 escaped = true
                 escapedAt = System.currentTimeMillis()
                 IJ.showStatus("Stopping...")
-            } else if (System.currentTimeMillis() - escapedAt > AGAIN_MS && worker != null) {
-                worker.kill()
+            } else if (System.currentTimeMillis() - escapedAt > AGAIN_MS) {
+                worker?.kill()
             }
         }
         return escaped
     }
 
+    /** Says how a command ended, and ends the macro that it belongs to if that shall not go on. */
+    private static boolean told(Map call, Map<String, Object> outcome, boolean escaped) {
+        boolean inMacro = call.get("from_macro")
+        String failure = outcome.get("failure")
+        boolean stopped = (Boolean) outcome.get("stopped")
+        if (inMacro && escaped) {
+            IJ.setKeyDown(KeyEvent.VK_ESCAPE)  // a script's own loop looks for it
+        }
+        if (failure) {
+            fail(call, failure)
+        } else if (inMacro && (stopped || escaped)) {
+            Macro.abort()
+        }
+        return !failure && !stopped
+    }
+
     private static void fail(Map call, String text) {
         String name = call.get("name").toString()
         if (call.get("from_macro")) {
-            IJ.error(name, text)
+            Desk.shown { IJ.error(name, text) }
         } else {
             // After a macro that failed, ImageJ's own error() is silent once; and it would end a macro that runs now.
-            IJ.showMessage(name, text)
+            Desk.say(name, text)
         }
     }
 
     // ---- what a person changes between commands
 
-    /** Looks for changes from now on: those that nobody notes would be lost when Fiji ends. */
-    private synchronized void startWatch() {
-        if (watch != null || closed || GraphicsEnvironment.isHeadless()) {
-            return
-        }
-        watch = new Timer("StormSeg watch", true)
-        watch.schedule(new TimerTask() {
-            @Override
-            void run() {
-                lookIfChanged()
-            }
-        }, WATCH_MS, WATCH_MS)
-        Executer.addCommandListener(this)
-    }
-
-    private void lookIfChanged() {
-        try {
-            if (IJ.getInstance() == null || Interpreter.isBatchMode() || running != null) {
-                return
-            }
-            Object now = desk.rois.glance()
-            if (now != seen && looked()) {
-                seen = now
-            }
-        } catch (Throwable failed) {  // it would end the watch without a word
-            complain(failed.toString())
-        }
-    }
-
-    /** Has Python look, unless a command runs; true where it did. */
-    private boolean looked() {
-        Worker now = worker
-        if (closed || now == null || !now.isAlive() || !free.tryAcquire()) {
-            return false
+    /** Has Python look, unless a command runs; gives what it failed with, null where it did not even look. */
+    private String looked() {
+        Worker python = worker
+        if (closed || python == null || !python.isAlive() || !free.tryAcquire()) {
+            return null
         }
         try {
-            Map<String, Object> call = [
-                from_macro: false, batch: Interpreter.isBatchMode(), headless: GraphicsEnvironment.isHeadless(),
-                imagej: IJ.getVersion(),
-            ] as Map<String, Object>
-            Shared.inOwnLoader {
-                now.run(LOOK, [call: call] as Map<String, Object>, { Map info -> serve(now, info) }, { false })
-            }
+            unwanted = false
+            return Shared.inOwnLoader { look(python) }
         } catch (Worker.Fault fault) {
-            complain(fault.getMessage())
+            return fault.getMessage()
         } finally {
-            free.release()
-        }
-        return true
-    }
-
-    private void complain(String text) {
-        if (text != complaint && !closed) {
-            complaint = text
-            IJ.log("StormSeg could not look for changes: " + text)
+            leave()
         }
     }
 
-    /**
-     * Looks while the list is whole, before ImageJ closes an image or itself. In another thread, and not for long:
-     * ImageJ holds a lock meanwhile, for which the thread that paints may wait, and that one reads the list.
-     */
-    @Override
-    String commandExecuting(String command) {
-        if (command in CLOSING && running == null && !Interpreter.isBatchMode()) {
-            Thread looking = new Thread({ lookIfChanged() } as Runnable, "StormSeg look")
-            looking.setDaemon(true)
-            looking.start()
-            looking.join(CLOSING_MS)
+    private String look(Worker python) {
+        Map<String, Object> call = [
+            from_macro: false, batch: Interpreter.isBatchMode(), headless: GraphicsEnvironment.isHeadless(),
+            imagej: IJ.getVersion(),
+        ] as Map<String, Object>
+        long heard = System.currentTimeMillis()
+        Closure<?> serving = { Map info ->
+            serve(python, info)
+            heard = System.currentTimeMillis()
         }
-        return command
+        Closure<Boolean> stopping = {
+            if (System.currentTimeMillis() - heard > SILENT_MS) {
+                python.kill()
+            }
+            return unwanted
+        }
+        Map<String, Object> outcome = python.run(LOOK, [call: call] as Map<String, Object>, serving, stopping)
+        return outcome.get("failure") ?: (outcome.get("stopped") ? "stopped by Escape" : "")
     }
 
     // ---- function keys
 
-    /** Gives commands their keys, as where Python hosts ImageJ; keys that are in use stay with what they are. */
-    private static void putShortcuts() {
-        Map<Integer, String> taken = Menus.getShortcuts()
-        Map<Integer, String> macros = Menus.getMacroShortcuts()
-        if (taken == null || macros == null) {
-            return
+    /** The commands' names by the codes of their keys, as where Python hosts ImageJ; none without menus. */
+    private static Map<Integer, String> shortcuts() {
+        Map<Integer, String> found = new HashMap<Integer, String>()
+        if (Menus.getShortcuts() != null) {
+            SHORTCUTS.each { String name, String key -> found.put(Menus.convertShortcutToCode(key), name) }
         }
-        for (Map.Entry<String, String> one : SHORTCUTS.entrySet()) {
-            Integer code = Menus.convertShortcutToCode(one.value)
-            if (!taken.containsKey(code) && !macros.containsKey(code)) {
-                taken.put(code, one.key)
+        return found
+    }
+
+    /** Gives commands their keys, which ImageJ forgets with Refresh Menus; keys in use stay with what they are. */
+    private static void putShortcuts() {
+        shortcuts().each { Integer code, String name ->
+            if (!Menus.getMacroShortcuts().containsKey(code)) {
+                Menus.getShortcuts().putIfAbsent(code, name)
             }
         }
     }

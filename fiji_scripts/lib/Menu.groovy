@@ -15,8 +15,13 @@ import org.scijava.script.process.ScriptCallback
  *
  * The dialog belongs to a script of its own, which consists of fields only. Fields of the menu's script would be asked
  * for in a macro too, each one that the macro leaves out.
+ *
+ * It is compiled once: the scripts find it among Java's properties, as it puts itself there.
  */
 class Menu {
+
+    private static final String KEY = "stormseg.menu"
+    private static final List<Long> STAMP = stamp()
 
     /**
      * Runs a command.
@@ -26,6 +31,11 @@ class Menu {
      * @param fields SciJava's lines, a field each, indented as one likes
      */
     static void choose(String name, Script script, boolean asks, String fields) {
+        if (STAMP != stamp()) {
+            compiled("Menu").choose(name, script, asks, fields)
+            return
+        }
+        System.properties[KEY] = Menu
         Map<String, String> values = [:]
         boolean seen = !GraphicsEnvironment.headless && !Interpreter.isBatchMode()  // else nobody could answer
         if (fields && seen && Macro.options == null && (asks || IJ.altKeyDown())) {
@@ -34,8 +44,25 @@ class Menu {
         if (values == null) {
             return
         }
-        def file = new File(IJ.getDirectory("imagej"), "stormseg/StormSeg.groovy")
-        new GroovyClassLoader(script.class.classLoader).parseClass(file).run(name, values)
+        Class kept = System.properties["stormseg.door"]?.getAt(2)  // beside the door to Python
+        (kept?.isCurrent() ? kept : compiled("StormSeg")).run(name, values)
+    }
+
+    private static Class compiled(String name) {
+        ClassLoader above = Menu.classLoader
+        while (above instanceof GroovyClassLoader) {
+            above = above.parent  // it would hold what was compiled before
+        }
+        return new GroovyClassLoader(above).parseClass(file(name))
+    }
+
+    /** Tells one state of this file from another. */
+    private static List<Long> stamp() {
+        return [file("Menu").length(), file("Menu").lastModified()]
+    }
+
+    private static File file(String name) {
+        return new File(IJ.getDirectory("imagej"), "stormseg/" + name + ".groovy")
     }
 
     /** Shows the fields, and returns what they hold; null where the person cancels. */

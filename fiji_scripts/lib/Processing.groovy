@@ -68,8 +68,10 @@ class Processing {
         switch (step.get(0).toString()) {
             case "resize":
                 // Image > Adjust > Size: bilinear, averaging when it gets smaller.
+                int width = number(step.get(1)).intValue(), height = number(step.get(2)).intValue()
+                size(width, height, 1)
                 processor.setInterpolationMethod(ImageProcessor.BILINEAR)
-                return processor.resize(number(step.get(1)).intValue(), number(step.get(2)).intValue(), true)
+                return processor.resize(width, height, true)
             case "blur":
                 // Process > Filters > Gaussian Blur
                 new GaussianBlur().blurGaussian(processor, number(step.get(1)).doubleValue())
@@ -108,18 +110,19 @@ class Processing {
         try {
             int[] shape = array.shape().toIntArray(NDArray.Shape.Order.C_ORDER)
             int height = shape[0], width = shape[1]
+            int count = size(width, height, array.dType().bytesPerElement())
             ByteBuffer buffer = bytes(array)
             switch (array.dType()) {
                 case NDArray.DType.UINT8:
-                    byte[] eight = new byte[width * height]
+                    byte[] eight = new byte[count]
                     buffer.get(eight)
                     return new ByteProcessor(width, height, eight, (ColorModel) null)
                 case NDArray.DType.UINT16:
-                    short[] sixteen = new short[width * height]
+                    short[] sixteen = new short[count]
                     buffer.asShortBuffer().get(sixteen)
                     return new ShortProcessor(width, height, sixteen, (ColorModel) null)
                 case NDArray.DType.FLOAT32:
-                    float[] floats = new float[width * height]
+                    float[] floats = new float[count]
                     buffer.asFloatBuffer().get(floats)
                     return new FloatProcessor(width, height, floats, (ColorModel) null)
                 default:
@@ -137,6 +140,7 @@ class Processing {
         NDArray.DType type = pixels instanceof byte[] ? NDArray.DType.UINT8
             : pixels instanceof short[] ? NDArray.DType.UINT16
             : pixels instanceof float[] ? NDArray.DType.FLOAT32 : NDArray.DType.UINT32
+        size(processor.getWidth(), processor.getHeight(), type.bytesPerElement())
         NDArray made = new NDArray(type, new NDArray.Shape(NDArray.Shape.Order.C_ORDER, shape))
         try {
             ByteBuffer buffer = bytes(made)
@@ -153,6 +157,16 @@ class Processing {
         } catch (RuntimeException | Error failed) {
             made.close()  // nobody else knows of it yet
             throw failed
+        }
+    }
+
+    /** Number of pixels in a plane, whose bytes Java must be able to count: its buffers hold less than 2 GB. */
+    private static int size(int width, int height, int bytesPerPixel) {
+        try {
+            return Math.multiplyExact(Math.multiplyExact(width, height), bytesPerPixel).intdiv(bytesPerPixel)
+        } catch (ArithmeticException tooMany) {
+            throw new IllegalStateException("a plane of " + width + " x " + height + " pixels is too large: Fiji and " +
+                "Python can exchange 2 GB at once; crop the image, or make it smaller")
         }
     }
 

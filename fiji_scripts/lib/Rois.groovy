@@ -2,83 +2,93 @@ import groovy.transform.CompileStatic
 
 import ij.ImagePlus
 import ij.gui.ImageCanvas
+import ij.gui.OvalRoi
 import ij.gui.Roi
 import ij.io.RoiDecoder
 import ij.io.RoiEncoder
 import ij.plugin.frame.Recorder
 import ij.plugin.frame.RoiManager
+import ij.process.FloatPolygon
 
+import java.awt.Color
 import java.awt.EventQueue
 import java.awt.GraphicsEnvironment
-import java.lang.reflect.InvocationTargetException
+import java.awt.geom.Rectangle2D
+import java.util.concurrent.Callable
+import java.util.concurrent.ExecutionException
+import java.util.concurrent.FutureTask
 
 /**
  * ImageJ's ROI Manager: what is in it, put in and taken out without touching the rest. As
  * stormseg_ij/bridge/manager.py; but identities are numbers of ours, and bytes that Python knows are not sent again.
+ *
+ * The lock of these maps is held only while they are read or written, never while another thread is waited for: the
+ * one that paints windows may want the lock itself.
  */
 @CompileStatic
 class Rois {
 
     private static final int REPAINTED = 10  // so many deletions may repaint the image one after the other
+    private static final int LEAST_KEPT = 20_000  // so many ROIs are remembered before those that have left the list
+    private static final long PRIME = 0x100000001B3L  // of the hash FNV-1a
 
-    private final Map<Roi, Long> identities = new IdentityHashMap<Roi, Long>()
-    private final Map<Long, Roi> known = new HashMap<Long, Roi>()  // the other way round
-    private final Map<Long, byte[]> sent = new HashMap<Long, byte[]>()
+    private Map<Roi, Long> identities = new IdentityHashMap<Roi, Long>()
+    private Map<Long, byte[]> sent = new HashMap<Long, byte[]>()  // what Python has, of the list as it saw it last
+    private Map<Long, byte[]> answered  // what it has next, once it has taken the answer
+    private int most = LEAST_KEPT
     private long last = 0
 
     /** Forgets what was sent: there is another worker, or an answer was lost. */
     synchronized void forget() {
-        sent.clear()
+        sent = new HashMap<Long, byte[]>()
+        answered = null
+    }
+
+    /** Notes that Python has what entries() gave: to be called after each reply that Python has taken. */
+    synchronized void taken() {
+        if (answered != null) {
+            sent = answered
+            answered = null
+        }
     }
 
     /** All ROIs in the list's order, read at one moment; null where no ROI Manager is open. */
-    synchronized Map entries() {
+    Map entries() {
         RoiManager manager = instance()
         if (manager == null) {
             return null
         }
-        List<Roi> listed = new ArrayList<Roi>()
         List<byte[]> files = new ArrayList<byte[]>()
         List<Integer> drawnIn = new ArrayList<Integer>()
         // Painting gives ROIs without a colour one for a moment: in the thread that paints, no such moment is seen.
-        onEventThread(manager) {
-            for (Roi roi : manager.getRoisAsArray()) {
-                listed.add(roi)
+        Roi[] listed = onEventThread(manager) {
+            Roi[] rois = manager.getRoisAsArray()
+            for (Roi roi : rois) {
                 files.add(RoiEncoder.saveAsByteArray(roi))
                 drawnIn.add(roi.getImageID())
             }
+            return rois
         }
-        keepOnly(listed)
-        List<Long> numbers = new ArrayList<Long>()
-        Map<String, String> changed = new LinkedHashMap<String, String>()
-        for (int i = 0; i < listed.size(); i++) {
-            Long identity = identity(listed.get(i))
-            numbers.add(identity)
-            if (!Arrays.equals(files.get(i), sent.get(identity))) {
-                sent.put(identity, files.get(i))
-                changed.put(identity.toString(), text(files.get(i)))
-            }
-        }
-        return [identities: numbers, drawn_in: drawnIn, changed: changed]
+        List<Long> numbers = identitiesOf(listed)
+        return [identities: numbers, drawn_in: drawnIn, changed: changed(numbers, files)]
     }
 
-    /** What changes with nearly all that a person does to the list: cheap, to see whether to look at all. */
-    synchronized Object glance() {
+    /**
+     * One number of what a person changes in the list: the ROIs and their order, every corner, names, planes, groups,
+     * colours, line widths, properties. Cheap, to see whether to look at all; null where no ROI Manager is open.
+     */
+    Long glance() {
         RoiManager manager = instance()
         if (manager == null) {
             return null
         }
-        List<Object> seen = new ArrayList<Object>()
-        onEventThread(manager) {
+        return onEventThread(manager) {
+            long seen = 0
             for (Roi roi : manager.getRoisAsArray()) {
-                seen.add(System.identityHashCode(roi))
-                seen.add(roi.getName())
-                seen.add(roi.getBounds())
-                seen.add(roi.size())
-                seen.add(roi.getPosition())
+                seen = mixed(seen, roi)
             }
+            return (Long) seen
         }
-        return seen
     }
 
     /** Indexes of the selected entries, ascending. */
@@ -88,18 +98,17 @@ class Rois {
     }
 
     /** Adds ROIs at the end, and shows all on the image if it is given; gives their identities. */
-    synchronized List<Long> append(List<String> rois, ImagePlus imp) {
-        List<Long> added = new ArrayList<Long>()
+    List<Long> append(List<String> rois, ImagePlus imp) {
         if (rois.isEmpty()) {
-            return added
+            return new ArrayList<Long>()
         }
         RoiManager manager = opened()
         List<Roi> made = rois.collect { String roi -> decoded(roi) }
-        onEventThread(manager) {
+        List<Long> added = onEventThread(manager) {
             // Adding one as the button does would repaint the image each time.
-            for (Roi roi : made) {
+            return made.collect { Roi roi ->
                 manager.add(imp, roi, -1)
-                added.add(identity(manager.getRoi(manager.getCount() - 1)))
+                return identity(manager.getRoi(manager.getCount() - 1))
             }
         }
         if (imp != null) {
@@ -109,25 +118,23 @@ class Rois {
     }
 
     /** Puts a ROI in the place of another, with its own name; gives its identity, null where that one is gone. */
-    synchronized Long replace(long old, String roi) {
+    Long replace(long old, String roi) {
         RoiManager manager = opened()
         Roi made = decoded(roi)
-        List<Long> put = new ArrayList<Long>()
-        onEventThread(manager) {
-            Roi[] listed = manager.getRoisAsArray()
-            int place = listed.findIndexOf { Roi one -> identities.get(one) == old }
-            if (place >= 0) {
-                String name = made.getName()
-                manager.setRoi(made, place)
-                manager.rename(place, name)
-                put.add(identity(manager.getRoi(place)))
+        return onEventThread(manager) {
+            int place = identitiesOf(manager.getRoisAsArray()).indexOf(old)
+            if (place < 0) {
+                return (Long) null
             }
+            String name = made.getName()
+            manager.setRoi(made, place)
+            manager.rename(place, name)
+            return identity(manager.getRoi(place))
         }
-        return put.isEmpty() ? null : put.get(0)
     }
 
     /** Takes ROIs out, and repaints the image if it is given; those that are gone already are none. */
-    synchronized void delete(Collection<Long> doomed, ImagePlus imp) {
+    void delete(Collection<Long> doomed, ImagePlus imp) {
         RoiManager manager = instance()
         if (manager == null || doomed.isEmpty()) {
             return
@@ -139,9 +146,9 @@ class Rois {
         }
         unrecorded {
             onEventThread(manager) {
-                Roi[] listed = manager.getRoisAsArray()
-                for (int i = listed.length - 1; i >= 0; i--) {
-                    if (identities.get(listed[i]) in wanted) {
+                List<Long> listed = identitiesOf(manager.getRoisAsArray())
+                for (int i = listed.size() - 1; i >= 0; i--) {
+                    if (listed.get(i) in wanted) {
                         manager.delete(i)
                     }
                 }
@@ -166,18 +173,18 @@ class Rois {
         }
     }
 
-    /** The ROI in the list that has this identity; null where it is gone. */
-    synchronized Roi of(long identity) {
+    /** The ROIs in the list by their identities, read at one moment; empty where no ROI Manager is open. */
+    Map<Long, Roi> listed() {
         RoiManager manager = instance()
-        Roi wanted = known.get(identity)
-        if (manager != null && wanted != null) {
-            for (Roi roi : manager.getRoisAsArray()) {
-                if (roi.is(wanted)) {
-                    return wanted
-                }
+        Map<Long, Roi> found = new HashMap<Long, Roi>()
+        if (manager != null) {
+            Roi[] rois = onEventThread(manager) { manager.getRoisAsArray() }
+            List<Long> numbers = identitiesOf(rois)
+            for (int i = 0; i < rois.length; i++) {
+                found.put(numbers.get(i), rois[i])
             }
         }
-        return null
+        return found
     }
 
     /** Makes a ROI of a .roi file in base64. */
@@ -198,28 +205,83 @@ class Rois {
         return Base64.getEncoder().encodeToString(file)
     }
 
-    // ---- identities
+    // ---- identities, and what Python knows
 
     /** The number of a ROI object, the same as long as the list holds it; Update puts another object there. */
-    private Long identity(Roi roi) {
+    private synchronized Long identity(Roi roi) {
         Long found = identities.get(roi)
         if (found == null) {
             found = ++last
             identities.put(roi, found)
-            known.put(found, roi)
         }
         return found
     }
 
-    /** Forgets ROIs that have left the list: they would stay in memory. */
-    private void keepOnly(List<Roi> listed) {
-        Map<Roi, Boolean> there = new IdentityHashMap<Roi, Boolean>()
-        for (Roi roi : listed) {
-            there.put(roi, true)
+    /**
+     * The numbers of all in the list. Others are forgotten only where they are many, for they would stay in memory: a
+     * macro may have a list of its own for a while, and after that the person's is there again.
+     */
+    private synchronized List<Long> identitiesOf(Roi[] listed) {
+        if (identities.size() > most) {
+            Map<Roi, Long> kept = new IdentityHashMap<Roi, Long>()
+            for (Roi roi : listed) {
+                kept.put(roi, identity(roi))
+            }
+            identities = kept
+            most = LEAST_KEPT + 2 * kept.size()
         }
-        identities.keySet().removeIf { Roi roi -> !there.containsKey(roi) }
-        known.values().removeIf { Roi roi -> !there.containsKey(roi) }
-        sent.keySet().removeIf { Long identity -> !known.containsKey(identity) }
+        return listed.collect { Roi roi -> identity(roi) }
+    }
+
+    /** The files that Python has not, by identity; as it does, so we forget what is not in the list. */
+    private synchronized Map<String, String> changed(List<Long> numbers, List<byte[]> files) {
+        Map<String, String> found = new LinkedHashMap<String, String>()
+        answered = new HashMap<Long, byte[]>()
+        for (int i = 0; i < files.size(); i++) {
+            Long identity = numbers.get(i)
+            answered.put(identity, files.get(i))
+            if (!Arrays.equals(files.get(i), sent.get(identity))) {
+                found.put(identity.toString(), text(files.get(i)))
+            }
+        }
+        return found
+    }
+
+    // ---- a hash of what is seen of a ROI
+
+    private static long mixed(long seen, Roi roi) {
+        long hash = mixed(seen, System.identityHashCode(roi))
+        hash = mixed(hash, Objects.hashCode(roi.getName()))
+        hash = mixed(hash, Objects.hashCode(roi.getProperties()))
+        hash = mixed(hash, roi.getPosition())
+        hash = mixed(hash, roi.getCPosition())
+        hash = mixed(hash, roi.getZPosition())
+        hash = mixed(hash, roi.getTPosition())
+        hash = mixed(hash, roi.getGroup())
+        hash = mixed(hash, colour(roi.getStrokeColor()))
+        hash = mixed(hash, colour(roi.getFillColor()))
+        hash = mixed(hash, Float.floatToRawIntBits(roi.getStrokeWidth()))
+        if (roi instanceof OvalRoi) {  // its box says all, and its corners take long
+            Rectangle2D.Double box = roi.getFloatBounds()
+            hash = mixed(mixed(hash, Double.doubleToRawLongBits(box.getX())), Double.doubleToRawLongBits(box.getY()))
+            hash = mixed(hash, Double.doubleToRawLongBits(box.getWidth()))
+            return mixed(hash, Double.doubleToRawLongBits(box.getHeight()))
+        }
+        FloatPolygon outline = roi.getFloatPolygon()
+        int count = outline == null ? 0 : outline.npoints
+        for (int i = 0; i < count; i++) {
+            hash = mixed(hash, Float.floatToRawIntBits(outline.xpoints[i]))
+            hash = mixed(hash, Float.floatToRawIntBits(outline.ypoints[i]))
+        }
+        return mixed(hash, count)
+    }
+
+    private static int colour(Color colour) {
+        return colour == null ? 0 : colour.getRGB()
+    }
+
+    private static long mixed(long hash, long more) {
+        return (hash ^ more) * PRIME
     }
 
     // ---- the ROI Manager
@@ -265,18 +327,32 @@ class Rois {
     }
 
     /**
-     * Does work in the thread that paints windows, where lists that are shown must be changed; waits for it. What is
-     * not on a screen needs no other thread.
+     * Does work in the thread that paints windows, where lists that are shown must be changed; waits for it, and gives
+     * its result. What is not on a screen needs no other thread.
+     *
+     * Who is interrupted waits on, and is interrupted after that: what was told as failed would be done all the same.
      */
-    private static void onEventThread(RoiManager manager, Closure<?> work) {
+    private static <T> T onEventThread(RoiManager manager, Closure<T> work) {
         if (!manager.isVisible() || EventQueue.isDispatchThread()) {
-            work.call()
-            return
+            return work.call()
         }
+        FutureTask<T> task = new FutureTask<T>({ work.call() } as Callable<T>)
+        EventQueue.invokeLater(task)
+        boolean interrupted = false
         try {
-            EventQueue.invokeAndWait(work as Runnable)
-        } catch (InvocationTargetException failed) {
+            while (true) {
+                try {
+                    return task.get()
+                } catch (InterruptedException meanwhile) {
+                    interrupted = true
+                }
+            }
+        } catch (ExecutionException failed) {
             throw failed.getCause()
+        } finally {
+            if (interrupted) {
+                Thread.currentThread().interrupt()
+            }
         }
     }
 }

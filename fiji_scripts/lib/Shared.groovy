@@ -2,7 +2,9 @@ import groovy.transform.CompileStatic
 
 import com.sun.jna.Function
 import java.nio.file.Files
+import java.nio.file.LinkOption
 import java.nio.file.Path
+import java.nio.file.attribute.PosixFilePermission
 
 import org.apposed.appose.NDArray
 import org.apposed.appose.SharedMemory
@@ -77,23 +79,28 @@ class Shared {
     /**
      * Closes what Appose (0.5.1 to 0.9.0 on Linux) leaves open of a block that it has attached: it opens it twice, the
      * first time to see its size. Linux would keep the block's memory for as long as Fiji runs.
+     *
+     * By its number, which must be nobody else's: nobody but us knows of what was left open, so that its number goes to
+     * no other file between the look at it and the closing, unless that block is closed twice at once; hence the lock.
      */
-    private static void closeDescriptors(String name) {
+    private static synchronized void closeDescriptors(String name) {
         File[] open = DESCRIPTORS.listFiles()
-        if (open == null) {
-            return
-        }
-        for (File descriptor : open) {
-            String target
-            try {
-                Path link = Files.readSymbolicLink(descriptor.toPath())
-                target = link.toString()
-            } catch (IOException closed) {
-                continue  // between listing and looking
-            }
-            if (target == "/dev/shm/" + name || target == "/dev/shm/" + name + " (deleted)") {
+        for (File descriptor : open == null ? new File[0] : open) {
+            if (isLeft(descriptor.toPath(), name)) {
                 Function.getFunction("c", "close").invokeInt([Integer.parseInt(descriptor.getName())] as Object[])
             }
+        }
+    }
+
+    /** Tells what was left open of a block from what Appose still uses: only the latter may be written to. */
+    private static boolean isLeft(Path descriptor, String name) {
+        try {
+            Set<PosixFilePermission> rights = Files.getPosixFilePermissions(descriptor, LinkOption.NOFOLLOW_LINKS)
+            String block = Files.readSymbolicLink(descriptor).toString()
+            return !(PosixFilePermission.OWNER_WRITE in rights) &&
+                (block == "/dev/shm/" + name || block == "/dev/shm/" + name + " (deleted)")
+        } catch (IOException closed) {  // between listing and looking
+            return false
         }
     }
 }

@@ -43,7 +43,8 @@ class Tables {
     Object measure(Map with, Closure<Boolean> stopped) {
         ImagePlus imp = desk.imageOf(((Number) with.get("image")).intValue())
         List<Map> wanted = (List<Map>) with.get("wanted")
-        List<Roi> copies = wanted.collect { Map one -> copy(one.get("roi")) }
+        Map<Long, Roi> listed = rois.listed()
+        List<Roi> copies = wanted.collect { Map one -> copy(one.get("roi"), listed) }
         List<Integer> planes = wanted.collect { Map one -> ((Number) one.get("plane")).intValue() }
         ResultsTable rows = measured(imp, copies, planes, stopped)
         stop(stopped)
@@ -80,9 +81,9 @@ class Tables {
     // ---- what is measured, and on which image
 
     /** A ROI of its own: measuring ties it to an image. A clone, because the bytes of a file would lose digits. */
-    private Roi copy(Object source) {
+    private static Roi copy(Object source, Map<Long, Roi> listed) {
         if (source instanceof Number) {
-            Roi roi = rois.of(((Number) source).longValue())
+            Roi roi = listed.get(((Number) source).longValue())
             if (roi == null) {
                 throw new IllegalStateException("the ROI Manager was changed meanwhile; start again")
             }

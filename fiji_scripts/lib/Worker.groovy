@@ -36,6 +36,7 @@ class Worker implements Closeable {
     private final Deque<String> lines = new ArrayDeque<String>()
     private final Map<String, Running> tasks = new ConcurrentHashMap<String, Running>()
     private final Service service
+    private volatile boolean killed
 
     /**
      * @param folder where Python runs: it holds no package that could hide another
@@ -48,9 +49,9 @@ class Worker implements Closeable {
         service.debug({ String line -> heard(line) } as Consumer<String>)
     }
 
-    /** Tells whether the process runs; a task given to a dead one would never end. */
+    /** Tells whether the process runs, and was not told to die; a task given to a dead one would never end. */
     boolean isAlive() {
-        return service.isAlive()
+        return !killed && service.isAlive()
     }
 
     /**
@@ -65,7 +66,16 @@ class Worker implements Closeable {
         } catch (IOException failed) {
             throw new Fault("Python could not be started: " + failed.getMessage() + advice())
         }
-        long end = System.currentTimeMillis() + 1000L * seconds
+        try {
+            said = greeted(System.currentTimeMillis() + 1000L * seconds, seconds, stopped)
+        } finally {
+            if (said.isEmpty()) {
+                kill()
+            }
+        }
+    }
+
+    private Map<String, Object> greeted(long end, int seconds, Closure<Boolean> stopped) {
         boolean late = false
         Running hello
         try {
@@ -77,19 +87,19 @@ class Worker implements Closeable {
             throw new Fault("Python ended before it answered" + lacking() + advice())
         }
         if (hello == null) {
-            kill()
             throw new Fault(late ? "Python did not answer within " + seconds + " s" + advice() : "")
         }
         String error = hello.task.error
         if (status(hello) != "COMPLETE") {
-            kill()
             throw new Fault("Python could not start StormSeg" + lacking(error) + advice(error))
         }
-        said = new LinkedHashMap<String, Object>(hello.task.outputs)
+        return new LinkedHashMap<String, Object>(hello.task.outputs)
     }
 
     /**
-     * Runs a task to its end, and does meanwhile what it asks for, in this thread.
+     * Runs a task to its end, and does meanwhile what it asks for, in this thread. Who interrupts this thread asks the
+     * task to stop. Where this ends before the task does, whatever the reason, Python is ended: it would wait for its
+     * answers for ever.
      *
      * @param serve does what it is given
      * @param look called often, to the end; once it is true, the task is asked to stop
@@ -97,16 +107,16 @@ class Worker implements Closeable {
      */
     Map<String, Object> run(String script, Map<String, Object> inputs, Closure<?> serve, Closure<Boolean> look) {
         Running running = null
+        boolean interrupted = false
         boolean stopping = false
         try {
             running = begun(script, inputs)
             while (true) {
                 Map info = null
-                boolean interrupted = false
                 try {
                     info = running.asked.poll(WAIT_MS, TimeUnit.MILLISECONDS)
-                } catch (InterruptedException aborted) {
-                    interrupted = true  // Python must end first, or it would wait for its answers for ever
+                } catch (InterruptedException asked) {
+                    interrupted = true
                 }
                 if (info != null) {
                     serve.call(info)
@@ -122,7 +132,13 @@ class Worker implements Closeable {
         } finally {
             if (running != null) {
                 tasks.remove(running.task.uuid)
+                if (running.ended.getCount() > 0) {
+                    kill()
+                }
                 Shared.close(new ArrayList<Map>(running.asked))  // nobody will serve them any more
+            }
+            if (interrupted) {
+                Thread.currentThread().interrupt()
             }
         }
     }
@@ -158,6 +174,7 @@ class Worker implements Closeable {
 
     /** Ends Python at once. */
     void kill() {
+        killed = true
         if (service.isAlive()) {
             service.kill()
         }
@@ -168,6 +185,29 @@ class Worker implements Closeable {
         synchronized (lines) {
             return lines.join("\n")
         }
+    }
+
+    /** Waits although this thread is interrupted; the mark of that is there again afterwards. */
+    static <T> T unbroken(Closure<T> waiting) {
+        boolean interrupted = false
+        try {
+            while (true) {
+                try {
+                    return waiting.call()
+                } catch (InterruptedException again) {
+                    interrupted = true
+                }
+            }
+        } finally {
+            if (interrupted) {
+                Thread.currentThread().interrupt()
+            }
+        }
+    }
+
+    /** Tells whether this is what ends a thread that is stopped: nobody may keep it. By name, for Java takes it away. */
+    static boolean endsThread(Throwable thrown) {
+        return thrown.getClass().getName() == "java.lang.ThreadDeath"
     }
 
     // ---- tasks
@@ -197,8 +237,11 @@ class Worker implements Closeable {
         tasks.put(running.task.uuid, running)
         try {
             running.task.start()
-        } catch (RuntimeException unfit) {
-            tasks.remove(running.task.uuid)  // JSON cannot hold its inputs
+        } catch (Throwable unfit) {
+            tasks.remove(running.task.uuid)
+            if (unfit instanceof Error) {  // else JSON cannot hold its inputs, and Python has got nothing
+                kill()
+            }
             throw unfit
         }
         return running
@@ -208,7 +251,7 @@ class Worker implements Closeable {
     private Running awaited(String script, Map<String, Object> inputs, Closure<Boolean> stopped) {
         Running running = begun(script, inputs)
         try {
-            while (!running.ended.await(WAIT_MS, TimeUnit.MILLISECONDS)) {
+            while (!hasEnded(running, WAIT_MS)) {
                 if (isDead(running)) {
                     throw new Fault("Python has ended")
                 }
@@ -227,7 +270,12 @@ class Worker implements Closeable {
 
     /** Tells that the process is gone, after the time in which Appose would tell it. */
     private boolean isDead(Running running) {
-        return !service.isAlive() && !running.ended.await(DYING_MS, TimeUnit.MILLISECONDS)
+        return !service.isAlive() && !hasEnded(running, DYING_MS)
+    }
+
+    /** Waits so long for a task's end. */
+    private static boolean hasEnded(Running running, int milliseconds) {
+        return unbroken { running.ended.await(milliseconds, TimeUnit.MILLISECONDS) }
     }
 
     private Map<String, Object> outputs(Running running) {
@@ -277,8 +325,8 @@ class Worker implements Closeable {
                     one.value.lost = true
                     one.value.ended.countDown()
                 }
-                Matcher key = text =~ /"key":\s*(\d+)/
-                while (key.find()) {
+                Matcher key = text =~ /"info":\s*\{\s*"key":\s*(\d+)/  // rows of a table may have such a heading too
+                if (key.find()) {
                     Map<String, Object> lost = [key: Long.parseLong(key.group(1)), "do": "", "with": [:]] as Map
                     one.value.asked.put(lost)
                 }
@@ -294,7 +342,7 @@ class Worker implements Closeable {
 
     /** Which Python, what it said, and what to do. */
     private String advice(String error = null) {
-        Thread.sleep(2 * WAIT_MS)  // what it said last may still be on its way
+        unbroken { Thread.sleep(2 * WAIT_MS) }  // what it said last may still be on its way
         String heard = lastLines() ?: (error ?: "").trim().readLines().takeRight(LINES).join("\n")
         return ".\nPython: " + python + (heard ? "\nIt said:\n" + heard : "") +
             "\nRun stormseg install-fiji FOLDER with the Python that has StormSeg, or stormseg doctor."

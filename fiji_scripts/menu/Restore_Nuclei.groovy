@@ -1,5 +1,5 @@
 // Plugins > StormSeg > Restore Nuclei
 // Made by stormseg_ij/headers.py from the options of the command: python -m stormseg_ij.headers FOLDER
-new GroovyClassLoader(getClass().classLoader)
-    .parseClass(new File(ij.IJ.getDirectory("imagej"), "stormseg/Menu.groovy"))
+(System.properties["stormseg.menu"] ?: new GroovyClassLoader(getClass().classLoader)
+    .parseClass(new File(ij.IJ.getDirectory("imagej"), "stormseg/Menu.groovy")))
     .choose("Restore Nuclei", this, true, '''''')

@@ -1,7 +1,7 @@
 // Plugins > StormSeg > Segment Nuclei
 // Made by stormseg_ij/headers.py from the options of the command: python -m stormseg_ij.headers FOLDER
-new GroovyClassLoader(getClass().classLoader)
-    .parseClass(new File(ij.IJ.getDirectory("imagej"), "stormseg/Menu.groovy"))
+(System.properties["stormseg.menu"] ?: new GroovyClassLoader(getClass().classLoader)
+    .parseClass(new File(ij.IJ.getDirectory("imagej"), "stormseg/Menu.groovy")))
     .choose("Segment Nuclei", this, true, '''
     #@ String (label="Model", description="name of a shipped model, or a model folder (default: stardist-storm)", value="stardist-storm", persistKey="stormseg.segment-nuclei.model") model
     #@ String (label="Size", description="longer side in pixels after resizing; auto: by the model's scale (from 8 to 100000; default: auto)", value="auto", persistKey="stormseg.segment-nuclei.size") size

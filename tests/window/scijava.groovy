@@ -99,17 +99,28 @@ class SciJava {
         scripts.run(found[path], true).get().returnValue
     }
 
-    /** Runs a script as a macro's command does: in a thread that holds the options. Waits for its end. */
+    /**
+     * Runs a script as a macro's command does in Fiji: in a thread of SciJava's, for which the macro's own waits. Waits
+     * for its end.
+     *
+     * In Fiji that thread finds the options that were given to the macro's, among its ancestors. ImageJ alone finds
+     * only a thread's own, and only if the thread is named as a macro's or as one of RMI: so it is named here.
+     */
     void macro(String path, String options) {
         Asker.dialogs = []
         Asker.answers = null
         def module = found[path].createModule()
         context.inject(module)
-        def thread = new Thread({ module.run() }, "Run\$_StormSeg")
-        thread.contextClassLoader = SciJava.classLoader
-        Macro.setOptions(thread, options)
-        thread.start()
-        thread.join()
+        def macro = new Thread({
+            def child = new Thread({ module.run() }, "RMI TCP for SciJava-1")
+            Macro.setOptions(child, options)
+            child.start()
+            child.join()
+            Macro.setOptions(child, null)
+        }, "Run\$_Macro\$")
+        macro.contextClassLoader = SciJava.classLoader
+        macro.start()
+        macro.join()
     }
 
     /** The fields and titles of the dialogs that the last script opened. */

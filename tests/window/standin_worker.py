@@ -34,7 +34,7 @@ def command(task, call):
     finally:
         task_now.remove(task)
     Path(values["out"]).write_text(json.dumps(scope["result"], default=plain), encoding="utf-8")
-    return {"failure": scope.get("failure", ""), "stopped": task.cancel_requested}
+    return {"failure": scope.get("failure", ""), "stopped": scope.get("stopped", task.cancel_requested)}
 
 
 def look(task, call):

@@ -2,8 +2,12 @@
 
 import base64
 import json
+import os
+import sys
 import time
+from pathlib import Path
 
+import jpype
 import numpy as np
 import pytest
 from door import bytes_of, escape, open_fiji, some_rois, text_of, tidy
@@ -166,6 +170,7 @@ result = ask("canvas", image=number)
 ask("show_plane", image=number, plane=3)
 ask("look_at", image=number, level=4.0, x=20, y=30, columns=result[0] // 4, rows=result[1] // 4)
 """
+    until(lambda: imp.getCanvas().getSize().height == 300, "the window is laid out")
     size = imp.getCanvas().getSize()
     wide, high = int(size.width), int(size.height)
     assert fiji.do(code, number=int(imp.getID())) == [wide, high]
@@ -192,11 +197,16 @@ def test_the_list_is_sent_once_and_then_what_changed(fiji):
     assert second["changed"] == {}
     assert imp.getCanvas().getShowAllList() is not None
     manager = fiji.driver.manager()
+    fiji.do("kept.pop('looks', None)")
     manager.getRoi(1).setProperty("score", "0.5")
     manager.rename(2, "renamed")
-    third = fiji.do("result = ask('entries')")
-    assert sorted(third["changed"]) == sorted(str(one) for one in added[1:3])
-    assert base64.b64decode(third["changed"][str(added[1])]) == fiji.driver.rois()[1]
+    code = """
+answers = [ask("entries"), *kept.get("looks", [])]  # a look may have been first
+result = {identity: roi for one in answers for identity, roi in one["changed"].items()}
+"""
+    third = fiji.do(code)
+    assert sorted(third) == sorted(str(one) for one in added[1:3])
+    assert base64.b64decode(third[str(added[1])]) == fiji.driver.rois()[1]
     manager.setRoi(manager.getRoi(0).clone(), 0)
     fourth = fiji.do("result = ask('entries')")
     assert fourth["identities"][1:] == added[1:]
@@ -245,6 +255,13 @@ result = [len(added), len(ask("entries")["identities"])]
 # ---- tables, and what preprocesses
 
 
+def test_a_plane_too_large_for_fiji_is_named(fiji, library):
+    code = "result = fault_of('process', pixels=np.zeros((4, 4), np.uint8), steps=[['resize', 50000, 60000]])"
+    assert fiji.do(code).startswith("a plane of 50000 x 60000 pixels is too large: ")
+    with pytest.raises(jpype.JException, match="a plane of 60000 x 50000 pixels is too large: "):
+        library("Processing").taken(_plane(library, 50_000, 60_000))
+
+
 def test_tables_are_filled_and_pixels_processed(fiji):
     imp = fiji.driver.show(Image(np.arange(4800, dtype=np.uint16).reshape(60, 80), "a", None))
     code = """
@@ -281,6 +298,45 @@ result = fault_of("measure", image=number, wanted=wanted)
     thread.join(20)
     assert outcomes[0].said == []
     assert json.loads(fiji.out.read_text()) == "stopped by Escape"
+
+
+@pytest.fixture
+def library(fiji):
+    """Load a class of the library or of its Appose, which finds its shared memory by the thread's class loader."""
+    if fiji.door is None:
+        fiji.do("result = 1")
+    loader, thread = fiji.door.getClass().getClassLoader(), jimport("java.lang.Thread").currentThread()
+    before = thread.getContextClassLoader()
+    thread.setContextClassLoader(loader)
+    yield lambda name: jpype.JClass(loader.loadClass(name))
+    thread.setContextClassLoader(before)
+
+
+def _plane(library, height, width):
+    """Make an array of shape (Y, X); no memory is used before it is written to."""
+    array, shape = "org.apposed.appose.NDArray", library("org.apposed.appose.NDArray$Shape")
+    sizes = shape(library(f"{array}$Shape$Order").C_ORDER, jpype.JArray(jpype.JInt)([height, width]))
+    return library(array)(library(f"{array}$DType").UINT8, sizes)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="descriptors are seen in /proc")
+def test_a_block_that_is_still_in_use_stays_open(library):
+    """What Appose leaves open of a block goes by number: of its own other handle of that block it must not be."""
+    shared, first = library("Shared"), _plane(library, 4, 4)
+    name = str(first.shm().name())
+    described = {"appose_type": "ndarray", "dtype": "uint8", "shape": [4, 4], "shm": {"name": name, "rsize": 16}}
+    values = jimport("groovy.json.JsonSlurper")().parseText(json.dumps({"planes": [described]}))
+    shared.attach(values)
+    assert len(_descriptors(name)) == 3  # this one's, and two of what was attached
+    shared.close(values)
+    assert len(_descriptors(name)) == 1
+    shared.close(first)
+    assert _descriptors(name) == []
+
+
+def _descriptors(name):
+    """What this process has open of a block."""
+    return [link for link in Path("/proc/self/fd").iterdir() if link.is_symlink() and name in os.path.realpath(link)]
 
 
 # ---- messages

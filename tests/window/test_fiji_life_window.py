@@ -10,7 +10,7 @@ import time
 
 import jpype
 import pytest
-from door import START, escape, open_fiji, runs, some_rois, text_of, tidy
+from door import START, escape, open_fiji, runs, some_rois, text_of, tidy, worker_in
 from driver import one_line, until
 from scyjava import jimport
 
@@ -197,9 +197,12 @@ STARTS = {
     "no Python": ("echo 'I am a teapot' >&2; exit 3", ["ended before it answered", "I am a teapot"]),
     "silent end": ("exit 0", ["ended before it answered"]),
     "no stormseg_ij": ('exec "PYTHON" -S "$@"', ["it has no stormseg_ij"]),
-    "no appose": ('PYTHONPATH="FAKE" exec "PYTHON" -S "$@"', ["it has no appose"]),
+    "no appose": (lambda folder: worker_in(folder / "bare", "-S"), ["it has no appose"]),
     "no answer": ("exec sleep 60", ["did not answer within 1 s"]),
-    "broken": ('PYTHONPATH="BROKEN" exec "PYTHON" "$@"', ["could not start StormSeg", "it has no no_such_package"]),
+    "broken": (
+        lambda folder: worker_in(folder / "broken"),
+        ["could not start StormSeg", "it has no no_such_package"],
+    ),
 }
 
 
@@ -218,10 +221,8 @@ def test_a_python_that_does_not_start_is_one_dialog(fiji, tmp_path, case):
     (bare / "worker" / "__main__.py").write_text(START)
     python = tmp_path / "a python"
     if text is not None:
-        places = {"PYTHON": sys.executable, "FAKE": str(bare.parent), "BROKEN": str(broken.parent)}
-        for word, place in places.items():
-            text = text.replace(f'"{word}"', shlex.quote(place))
-        python = fiji.python("a python", text)
+        made = text(tmp_path) if callable(text) else text.replace('"PYTHON"', shlex.quote(sys.executable))
+        python = fiji.python("a python", made)
     said = _said_at_start(fiji, tmp_path, f"python={python}")
     assert len(said) == 1
     for words in [*expected, "install-fiji", str(python)]:
@@ -302,13 +303,3 @@ def test_changes_by_hand_are_looked_at_between_commands(fiji):
     fiji.driver.manager().runCommand("Delete")
     time.sleep(2.6)
     assert fiji.do(count) == [4, 3]
-
-
-def test_function_keys_are_those_of_the_other_door(fiji):
-    fiji.do("result = 1")
-    menus = jimport("ij.Menus")
-    keys = {"F6": "Next Nucleus to Review", "F5": "Redraw Nucleus", "F7": "Merge Nuclei", "F8": "Split Nucleus",
-            "F9": "Delete Nuclei", "F10": "Undo Correction"}  # fmt: skip
-    code = jimport("java.lang.Integer").valueOf
-    found = {key: str(menus.getShortcuts().get(code(int(menus.convertShortcutToCode(key))))) for key in keys}
-    assert found == keys

@@ -123,6 +123,19 @@ def test_what_a_person_fills_in_arrives_and_is_remembered(fiji, echo):
     assert echo() == ("Labels to ROIs", {"rois": "append", "image": ""}, None)
 
 
+def test_what_the_scripts_share_is_compiled_once_and_again_when_its_file_changes(fiji, echo):
+    def shared():
+        fiji.menu("Smooth Nuclei")
+        assert echo()[0] == "Smooth Nuclei"
+        return fiji.java("java.lang.System").getProperties().get("stormseg.menu")
+
+    first, file = shared(), fiji.home / "stormseg" / "Menu.groovy"
+    assert shared().equals(first)
+    file.write_text(file.read_text(encoding="utf-8") + "\n", encoding="utf-8")
+    assert not shared().equals(first)
+    assert shared().equals(shared())
+
+
 def test_a_file_that_is_not_given_is_none(fiji, echo, tmp_path):
     fiji.menu("Score Against Truth")
     assert "truth" not in echo()[1]
