@@ -28,6 +28,7 @@ if (times == 1 || imp.NFrames > 1 && imp.NSlices > 1) {
     return
 }
 
+IJ.resetEscape()  // an Escape from before is not meant for this
 int before = RoiManager.getInstance2()?.count ?: 0
 if (!stormseg.run("Segment Nuclei", [model: model, size: size, planes: "all", rois: "append"], imp)) {
     return  // StormSeg has said why

@@ -30,6 +30,7 @@ if (!images) {
     return
 }
 
+IJ.resetEscape()  // an Escape from before is not meant for this
 for (imp in images) {
     if (isCorrected(imp)) {
         IJ.log(imp.title + ": left out, its nuclei were corrected; Measure Nuclei measures them")

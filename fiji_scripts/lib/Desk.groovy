@@ -264,13 +264,19 @@ class Desk {
 
     private static List<String> overlay(ImagePlus imp, String tag) {
         Overlay overlay = imp.getOverlay()
-        List<String> found = new ArrayList<String>()
-        for (int i = 0; overlay != null && i < overlay.size(); i++) {
-            if (overlay.get(i).getProperty(TAG) == tag) {
-                found.add(Rois.encoded(overlay.get(i)))
-            }
+        if (overlay == null) {
+            return []
         }
-        return found
+        // As in Rois.entries: painting gives ROIs without a colour one for a moment.
+        return Rois.onEventThread(imp.getWindow() != null) {
+            List<String> found = new ArrayList<String>()
+            for (int i = 0; i < overlay.size(); i++) {
+                if (overlay.get(i).getProperty(TAG) == tag) {
+                    found.add(Rois.encoded(overlay.get(i)))
+                }
+            }
+            return found
+        }
     }
 
     private static List<Integer> canvas(ImagePlus imp) {

@@ -61,7 +61,7 @@ class Rois {
         List<byte[]> files = new ArrayList<byte[]>()
         List<Integer> drawnIn = new ArrayList<Integer>()
         // Painting gives ROIs without a colour one for a moment: in the thread that paints, no such moment is seen.
-        Roi[] listed = onEventThread(manager) {
+        Roi[] listed = onEventThread(manager.isVisible()) {
             Roi[] rois = manager.getRoisAsArray()
             for (Roi roi : rois) {
                 files.add(RoiEncoder.saveAsByteArray(roi))
@@ -82,7 +82,7 @@ class Rois {
         if (manager == null) {
             return null
         }
-        return onEventThread(manager) {
+        return onEventThread(manager.isVisible()) {
             long seen = 0
             for (Roi roi : manager.getRoisAsArray()) {
                 seen = mixed(seen, roi)
@@ -104,7 +104,7 @@ class Rois {
         }
         RoiManager manager = opened()
         List<Roi> made = rois.collect { String roi -> decoded(roi) }
-        List<Long> added = onEventThread(manager) {
+        List<Long> added = onEventThread(manager.isVisible()) {
             // Adding one as the button does would repaint the image each time.
             return made.collect { Roi roi ->
                 manager.add(imp, roi, -1)
@@ -121,7 +121,7 @@ class Rois {
     Long replace(long old, String roi) {
         RoiManager manager = opened()
         Roi made = decoded(roi)
-        return onEventThread(manager) {
+        return onEventThread(manager.isVisible()) {
             int place = identitiesOf(manager.getRoisAsArray()).indexOf(old)
             if (place < 0) {
                 return (Long) null
@@ -145,7 +145,7 @@ class Rois {
             manager.runCommand(imp, "Show None")
         }
         unrecorded {
-            onEventThread(manager) {
+            onEventThread(manager.isVisible()) {
                 List<Long> listed = identitiesOf(manager.getRoisAsArray())
                 for (int i = listed.size() - 1; i >= 0; i--) {
                     if (listed.get(i) in wanted) {
@@ -178,7 +178,7 @@ class Rois {
         RoiManager manager = instance()
         Map<Long, Roi> found = new HashMap<Long, Roi>()
         if (manager != null) {
-            Roi[] rois = onEventThread(manager) { manager.getRoisAsArray() }
+            Roi[] rois = onEventThread(manager.isVisible()) { manager.getRoisAsArray() }
             List<Long> numbers = identitiesOf(rois)
             for (int i = 0; i < rois.length; i++) {
                 found.put(numbers.get(i), rois[i])
@@ -332,8 +332,8 @@ class Rois {
      *
      * Who is interrupted waits on, and is interrupted after that: what was told as failed would be done all the same.
      */
-    private static <T> T onEventThread(RoiManager manager, Closure<T> work) {
-        if (!manager.isVisible() || EventQueue.isDispatchThread()) {
+    static <T> T onEventThread(boolean visible, Closure<T> work) {
+        if (!visible || EventQueue.isDispatchThread()) {
             return work.call()
         }
         FutureTask<T> task = new FutureTask<T>({ work.call() } as Callable<T>)
