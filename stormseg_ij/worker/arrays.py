@@ -113,5 +113,5 @@ def _unlink(name: str) -> None:
     if memory is not None:
         with suppress(BufferError):  # it is being filled: this process ends
             memory.close()
-        with suppress(FileNotFoundError):  # the computer took it away, as at the end of a session
+        with suppress(FileNotFoundError):  # the computer took it away, as some do when a person logs out
             memory.unlink()
