@@ -224,21 +224,24 @@ class Worker implements Closeable {
     private Running begun(String script, Map<String, Object> inputs) {
         Running running = new Running()
         running.task = service.task(script, inputs)
-        running.task.listen({ TaskEvent event ->
-            // In the thread that reads what Python writes: what is slow here keeps the next line waiting.
-            if (event.responseType == Service.ResponseType.UPDATE) {
-                if (event.info != null && event.info.containsKey("do")) {
-                    running.asked.put(event.info)
-                }
-            } else if (event.responseType != Service.ResponseType.LAUNCH) {
-                running.ended.countDown()
-            }
-        } as Consumer<TaskEvent>)
         tasks.put(running.task.uuid, running)
         try {
+            running.task.listen({ TaskEvent event ->
+                // In the thread that reads what Python writes: what is slow here keeps the next line waiting.
+                if (event.responseType == Service.ResponseType.UPDATE) {
+                    if (event.info != null && event.info.containsKey("do")) {
+                        running.asked.put(event.info)
+                    }
+                } else if (event.responseType != Service.ResponseType.LAUNCH) {
+                    running.ended.countDown()
+                }
+            } as Consumer<TaskEvent>)
             running.task.start()
         } catch (Throwable unfit) {
             tasks.remove(running.task.uuid)
+            if (status(running) == "CRASHED") {
+                throw new Fault("Python has ended" + advice())  // before the task could begin
+            }
             if (unfit instanceof Error) {  // else JSON cannot hold its inputs, and Python has got nothing
                 kill()
             }
