@@ -11,7 +11,7 @@ from stormseg_ij.bridge.java import proxy
 
 PATIENCE_SECONDS = 40.0
 _LOOK_SECONDS = 0.02
-_SHOWN_SECONDS = 0.1
+_SHOWN_SECONDS = 0.3
 _FOCUS_SECONDS = 2.0
 
 
