@@ -1,135 +1,27 @@
-"""A person before ImageJ: the mouse and the keyboard, and what is to be seen. Nothing here calls a command."""
+"""A person before ImageJ: what is to be done and to be seen there. Nothing here calls a command."""
 
 import time
-from contextlib import contextmanager, suppress
+from contextlib import nullcontext, suppress
+from functools import partial
 
 import numpy as np
+from hands import LEFT_BUTTON, LOST_SECONDS, Hands, corner_of, is_a, until
 
-LEFT_BUTTON = 1 << 10
-PATIENCE_SECONDS = 40.0
-_CLICKS = 4
-_LOST_SECONDS = 4.0
-"""A click that shows nothing for so long is lost: a person clicks again."""
+_HELD_SECONDS = 0.5
 _BESIDE_LABEL_PX = 22
 """Between the labels of Java's menu bar on Linux."""
-_HELD_SECONDS = 0.5
+_ITEM_STATE_CHANGED, _ALT_MASK = 701, 1 << 3
 IMAGE_AT = (20, 100)
-_SHIFTED = {"_": "-", ":": ";", "~": "`"}
+
+__all__ = ["IMAGE_AT", "Person", "until"]
 
 
-def until(condition, what, *, seconds=PATIENCE_SECONDS):
-    """Wait until a condition gives something true, and return that; fail after some seconds."""
-    end = time.monotonic() + seconds
-    while not (found := condition()):
-        if time.monotonic() > end:
-            raise AssertionError(f"waited {seconds} s: {what}")
-        time.sleep(0.02)
-    return found
-
-
-def _corner(component):
-    """Return the place of a component on the screen; None while it is not shown."""
-    return component.getLocationOnScreen() if component.isShowing() else None
-
-
-class Person:
-    """Works with the mouse and the keyboard on the display."""
+class Person(Hands):
+    """Works with ImageJ on the display."""
 
     def __init__(self):
-        from scyjava import jimport
-
-        self.java = jimport
-        self.ij = jimport("ij.IJ")
-        self.keys = jimport("java.awt.event.KeyEvent")
-        self.robot = jimport("java.awt.Robot")()
-        self.robot.setAutoDelay(4)
-
-    # ---- hands
-
-    def settle(self):
-        """Let ImageJ take what was pressed and moved."""
-        self.robot.waitForIdle()
-
-    def click(self, x, y):
-        """Click at a place of the screen."""
-        self.robot.mouseMove(int(x), int(y))
-        self.robot.mousePress(LEFT_BUTTON)
-        self.robot.mouseRelease(LEFT_BUTTON)
-        self.settle()
-
-    def click_on(self, component):
-        """Click in the middle of a button, a field or a box, whose window comes to the front."""
-        until(component.isShowing, f"{component} is shown")
-        self._bring_forward(self.java("javax.swing.SwingUtilities").getWindowAncestor(component))
-        place = until(lambda: _corner(component), f"{component} is shown")
-        size = component.getSize()
-        self.click(place.x + size.width // 2, place.y + size.height // 2)
-
-    def _bring_forward(self, window):
-        """Let a dialog that has just opened get the focus; bring another window to the front.
-
-        Java calls a window shown a moment before the display shows it: a click meanwhile goes to what lies beneath. A
-        dialog takes the focus once it is there. Asking for the focus earlier would confuse Java's own count of who has
-        it, so nothing is done but to wait.
-        """
-        if _is(window, "Dialog"):
-            with suppress(AssertionError):
-                until(window.isFocused, "it has the focus", seconds=_LOST_SECONDS)
-                return
-        window.toFront()
-        self.settle()
-
-    def again(self, act, condition, what):
-        """Do something until it shows, as a person does whose click was lost."""
-        for _ in range(_CLICKS):
-            act()
-            with suppress(AssertionError):
-                return until(condition, what, seconds=_LOST_SECONDS)
-        raise AssertionError(f"{_CLICKS} times without success: {what}")
-
-    def _enter(self, field, label):
-        """Click on a field until it has the focus."""
-        with suppress(AssertionError):
-            self.again(lambda: self.click_on(field), field.isFocusOwner, f"{label} has the focus")
-        if not field.isFocusOwner():  # the display loses every click: what is tested is the dialog, not the display
-            field.requestFocus()
-            until(field.isFocusOwner, f"{label} has the focus")
-
-    def press(self, *names):
-        """Press a key such as ``F7``, ``ENTER``; those before the last one are held meanwhile."""
-        self._stroke(*names)
-        self.settle()
-
-    def _stroke(self, *names):
-        codes = [getattr(self.keys, f"VK_{name}") for name in names]
-        for code in codes:
-            self.robot.keyPress(code)
-        for code in reversed(codes):
-            self.robot.keyRelease(code)
-
-    @contextmanager
-    def holding(self, name):
-        """Hold a key down."""
-        code = getattr(self.keys, f"VK_{name}")
-        self.robot.keyPress(code)
-        try:
-            yield
-        finally:
-            self.robot.keyRelease(code)
-            self.settle()
-
-    def type(self, text):
-        """Type a text, as on a keyboard of the United States."""
-        for letter in text:
-            held = ["SHIFT"] if letter.isupper() or letter in _SHIFTED else []
-            code = self.keys.getExtendedKeyCodeForChar(ord(_SHIFTED.get(letter, letter)))
-            for name in held:
-                self.robot.keyPress(getattr(self.keys, f"VK_{name}"))
-            self.robot.keyPress(code)
-            self.robot.keyRelease(code)
-            for name in held:
-                self.robot.keyRelease(getattr(self.keys, f"VK_{name}"))
-        self.settle()
+        super().__init__()
+        self.ij = self.java("ij.IJ")
 
     # ---- ImageJ's window
 
@@ -139,8 +31,9 @@ class Person:
 
     def progress_bar_pixels(self):
         """Return what the place of the progress bar looks like, shape (Y, X)."""
+        self.in_place(self.ij.getInstance())
         bar = self.ij.getInstance().getProgressBar()
-        corner, size = _corner(bar), bar.getSize()
+        corner, size = corner_of(bar), bar.getSize()
         return self._pixels(corner.x, corner.y, size.width, size.height)
 
     def _pixels(self, x, y, width, height):
@@ -150,37 +43,61 @@ class Person:
     # ---- ImageJ's menu and tools
 
     def choose(self, *labels, held=None):
-        """Choose an entry of ImageJ's menu, such as ``"Plugins", "StormSeg", "Merge Nuclei"``.
+        """Choose an entry of ImageJ's menu, such as ``"Plugins", "StormSeg", "Merge Nuclei"``, until Java hears of it.
 
         A key that is held is let go half a second later: ImageJ asks for it when the command begins.
         """
-        window = self.ij.getInstance()
+        window, begin = self.ij.getInstance(), len(self._heard)
         bar = window.getMenuBar()
         menus = [bar.getMenu(i) for i in range(bar.getMenuCount())]
         index = [str(menu.getLabel()) for menu in menus].index(labels[0])
-        self._open_menu(window, menus, index)
-        menu = menus[index]
-        for label in labels[1:]:
-            entries = [menu.getItem(i) for i in range(menu.getItemCount())]
-            names = [str(entry.getLabel()) for entry in entries]
-            wanted = next(i for i, name in enumerate(names) if name.split(" [")[0] == label)
-            for name in names[:wanted]:
-                if name != "-":
-                    self._stroke("DOWN")
-            menu = entries[wanted]
-            if label != labels[-1]:
-                self.press("RIGHT")
+        path = _entries(menus[index], labels[1:])
+
+        def chosen():
+            return self.heard_since(begin, "action", path[-1][-1])
+
+        def walk():
+            if not chosen() and (is_open := self._open_menu(window, menus, index)):
+                self._walk(path, held)
+                if is_open():  # the keys were lost: the next click would close it
+                    self.stroke("ESCAPE")
+
+        def instead():
+            entry = path[-1][-1]
+            with self.holding(held) if held else nullcontext():
+                self.act_on(entry, entry.getActionCommand(), _ALT_MASK if held == "ALT" else 0)
+                time.sleep(_HELD_SECONDS if held else 0)
+
+        self.again(walk, chosen, f"the menu {' > '.join(labels)}", instead=instead)
+
+    def _walk(self, path, held):
+        """Go down an open menu with the arrow keys, and press Enter on its last entry."""
+        for entries in path:
+            for entry in entries[:-1]:
+                if str(entry.getLabel()) != "-":
+                    self.stroke("DOWN")
+            if entries is not path[-1]:
+                self.stroke("RIGHT")
+                self.settle()
         if held is None:
-            self.press("ENTER")
+            self.stroke("ENTER")
         else:
             with self.holding(held):
-                self.press("ENTER")
+                self.stroke("ENTER")
                 time.sleep(_HELD_SECONDS)
+        self.settle()
 
     def _open_menu(self, window, menus, index):
-        """Click on a menu of the menu bar, whose labels stand side by side."""
+        """Click on a menu of the menu bar, whose labels stand side by side.
+
+        Returns
+        -------
+        callable or None
+            Tells whether the menu is still open; None where it did not open.
+        """
+        self.in_place(window)
         metrics = window.getFontMetrics(menus[index].getFont())
-        corner = _corner(window)
+        corner = corner_of(window)
         widths = [metrics.stringWidth(menu.getLabel()) + _BESIDE_LABEL_PX for menu in menus]
         x = corner.x + sum(widths[:index]) + widths[index] // 2
         y = corner.y + window.getInsets().top // 2
@@ -188,10 +105,16 @@ class Person:
         def label():
             return self._pixels(x - 5, y - 5, 10, 10)
 
+        def is_open():
+            return not np.array_equal(label(), closed)
+
         closed = label()
-        self.again(
-            lambda: self.click(x, y), lambda: not np.array_equal(label(), closed), f"the menu {menus[index].getLabel()}"
-        )
+        self.click(x, y)
+        with suppress(AssertionError):
+            until(is_open, "the menu opens", seconds=LOST_SECONDS)
+            return is_open
+        window.toFront()  # perhaps something covers it
+        return None
 
     # ---- windows
 
@@ -209,16 +132,10 @@ class Person:
 
     def dialogs(self):
         """Return the dialogs and messages that are shown."""
-        return [window for window in self._windows() if _is(window, "Dialog")]
+        return [window for window in self._windows() if is_a(window, "Dialog")]
 
     def _windows(self):
         return [w for w in self.java("java.awt.Window").getWindows() if w.isShowing() and hasattr(w, "getTitle")]
-
-    def put_at(self, window, x, y):
-        """Put a window somewhere: this display has no title bars to drag it by."""
-        window.setLocation(x, y)
-        window.toFront()
-        self.settle()
 
     # ---- dialogs
 
@@ -227,80 +144,109 @@ class Person:
         until(lambda: self.find_window(title) is None, f"the window {title!r} closes")
 
     def button(self, title, label):
-        """Press a button of a window, which comes to the front."""
-        self.click_on(_part(self.window(title), "Button", lambda button: str(button.getLabel()).strip() == label))
+        """Press a button of a window, which comes to the front, until Java hears of it."""
+        button, begin = self._button(title, label), len(self._heard)
+        self.again(
+            lambda: self.click_on(button), lambda: self.heard_since(begin, "action", button),
+            f"the button {label} of {title}", instead=lambda: self.act_on(button, button.getLabel()),
+        )  # fmt: skip
 
     def answer(self, title, label):
         """Press a button of a dialog until the dialog goes away."""
-        dialog, clicks = self.window(title), 0
-        end = time.monotonic() + PATIENCE_SECONDS
-        while dialog.isShowing() and time.monotonic() < end:
-            if clicks < _CLICKS:
-                self.button(title, label)
-            else:  # a display without a window manager can lose clicks on a dialog that it shows
-                button = _part(dialog, "Button", lambda part: str(part.getLabel()).strip() == label)
-                event = self.java("java.awt.event.ActionEvent")(button, 1001, button.getLabel())
-                self.java("java.awt.Toolkit").getDefaultToolkit().getSystemEventQueue().postEvent(event)
-            clicks += 1
-            with suppress(AssertionError):
-                until(lambda: not dialog.isShowing(), f"{title} closes", seconds=_LOST_SECONDS)
-        assert not dialog.isShowing(), f"{title} stays when {label} is pressed"
+        dialog, button = self.window(title), self._button(title, label)
+        self.again(
+            lambda: dialog.isShowing() and self.click_on(button), lambda: not dialog.isShowing(),
+            f"{title} closes when {label} is pressed", instead=lambda: self.act_on(button, button.getLabel()),
+        )  # fmt: skip
+
+    def _button(self, title, label):
+        return _part(self.window(title), "Button", lambda button: str(button.getLabel()).strip() == label)
+
+    def enter(self, field, label):
+        """Click on a field until it has the focus."""
+        self.again(
+            lambda: self.click_on(field), field.isFocusOwner, f"{label} has the focus", instead=field.requestFocus
+        )
 
     def labels(self, title):
         """Return the labels of a dialog: those of its fields, and of its buttons."""
-        return [str(part.getText()).strip(": ") for part in _parts(self.window(title)) if _is(part, "Label")]
+        return [str(part.getText()).strip(": ") for part in _parts(self.window(title)) if is_a(part, "Label")]
 
     def field(self, title, label):
         """Return a field of a dialog by the label before it, or on it."""
-        parts = [part for part in _parts(self.window(title)) if not _is(part, "Panel")]
+        parts = [part for part in _parts(self.window(title)) if not is_a(part, "Panel")]
         for i, part in enumerate(parts):
-            if _is(part, "Label") and str(part.getText()).strip(": ") == label:
+            if is_a(part, "Label") and str(part.getText()).strip(": ") == label:
                 return parts[i + 1]
-            if _is(part, "Checkbox") and str(part.getLabel()) == label:
+            if is_a(part, "Checkbox") and str(part.getLabel()) == label:
                 return part
         raise AssertionError(f"{title} has no field {label!r}")
 
     def inputs(self, title):
         """Return the fields of a dialog, in their order."""
         kinds = ("TextField", "Choice", "Checkbox")
-        return [part for part in _parts(self.window(title)) if any(_is(part, kind) for kind in kinds)]
+        return [part for part in _parts(self.window(title)) if any(is_a(part, kind) for kind in kinds)]
 
     def choose_folder(self, title, folder):
         """Type a folder into the dialog that chooses one."""
-        field = next(part for part in _parts(self.window(title)) if _is(part, "JTextField"))
-        self._enter(field, "the folder")
-        self.press("CONTROL", "A")
+        field = next(part for part in _parts(self.window(title)) if is_a(part, "JTextField"))
+        self.enter(field, "the folder")
+        self.hit("CONTROL", "A")
         self.type(str(folder))
-        self.press("ENTER")
+        self.hit("ENTER")
         self.gone(title)
 
     def fill(self, title, label, text):
         """Type a text into a field, in place of what stands there."""
         field = self.field(title, label)
-        self._enter(field, label)
-        self.press("END")
-        for _ in str(field.getText()):
-            self._stroke("BACK_SPACE")
-        until(lambda: not str(field.getText()), f"{label} is empty")
+        self.enter(field, label)
+        self.hit("END")
+        self.again(
+            lambda: [self.stroke("BACK_SPACE") for _ in str(field.getText())], lambda: not str(field.getText()),
+            f"{label} is empty", instead=lambda: field.setText(""),
+        )  # fmt: skip
+        self._type_into(field, text, label)
+
+    def _type_into(self, field, text, label):
+        """Type, and wait until the field holds it."""
+        what = f"{label} holds {text!r}"
+
+        def holds():
+            return str(field.getText()) == text
+
         self.type(text)
-        until(lambda: str(field.getText()) == text, f"{label} holds {text!r}")
+        with suppress(AssertionError):
+            return until(holds, what, seconds=2 * LOST_SECONDS)
+        return self.replace(lambda: field.setText(text), holds, what)
 
     def tick(self, title, label):
         """Click on a box of a dialog until it changes."""
         box = self.field(title, label)
         before = bool(box.getState())
-        self.again(lambda: self.click_on(box), lambda: bool(box.getState()) != before, f"{label} changes")
+
+        def change():
+            box.setState(not before)
+            self._tell_change(box, label, before)
+
+        self.again(
+            lambda: bool(box.getState()) == before and self.click_on(box), lambda: bool(box.getState()) != before,
+            f"{label} changes", instead=change,
+        )  # fmt: skip
+
+    def _tell_change(self, field, item, off=False):
+        """Tell Java of another entry, or of a box that is ticked (or `off`)."""
+        self.post(self.java("java.awt.event.ItemEvent")(field, _ITEM_STATE_CHANGED, item, 2 if off else 1))
 
     def pick(self, title, label, choice):
         """Pick an entry of a field that unfolds, with the arrow keys."""
         field = self.field(title, label)
-        self._bring_forward(self.window(title))
-        for _ in range(field.getItemCount()):
+        self.bring_forward(self.window(title))
+        wanted = [str(field.getItem(i)) for i in range(field.getItemCount())].index(choice)
+        for _ in range(2 * field.getItemCount()):
             self.again(field.requestFocus, field.isFocusOwner, f"{label} has the focus")
-            wanted = [str(field.getItem(i)) for i in range(field.getItemCount())].index(choice)
             if int(field.getSelectedIndex()) == wanted:
                 return
-            self.press("DOWN" if int(field.getSelectedIndex()) < wanted else "UP")
+            self.hit("DOWN" if int(field.getSelectedIndex()) < wanted else "UP")
         raise AssertionError(f"{label} stays at {field.getSelectedItem()}")
 
     def message(self, title):
@@ -326,9 +272,12 @@ class Person:
     def open(self, path):
         """Open an image with File > Open, and put its window where nothing covers it."""
         self.choose("File", "Open...")
-        self._bring_forward(self.window("Open"))
-        self.type(str(path))
-        self.press("ENTER")
+        dialog = self.window("Open")
+        self.bring_forward(dialog)
+        names = [part for part in _parts(dialog) if is_a(part, "TextField")]
+        focused = until(lambda: [field for field in names if field.isFocusOwner()], "the file's name has the focus")
+        self._type_into(focused[0], str(path), "the file")
+        self.hit("ENTER")
         imp = until(lambda: self.image(path.name), f"{path.name} opens")
         self.put_at(until(imp.getWindow, "it has a window"), *IMAGE_AT)
         return imp
@@ -337,9 +286,11 @@ class Person:
         """Click on a tool, such as ``FREEROI``."""
         toolbar = self.java("ij.gui.Toolbar")
         number, side = int(getattr(toolbar, name)), int(toolbar.getButtonSize())
-        corner = _corner(toolbar.getInstance())
-        x, y = corner.x + number * side + side // 3, corner.y + side // 3
-        self.again(lambda: self.click(x, y), lambda: int(toolbar.getToolId()) == number, f"the tool {name}")
+        at = (number * side + side // 3, side // 3)
+        self.again(
+            lambda: self.click_on(toolbar.getInstance(), at=at), lambda: int(toolbar.getToolId()) == number,
+            f"the tool {name}", instead=lambda: toolbar.getInstance().setTool(number),
+        )  # fmt: skip
 
     def draw(self, imp, points):
         """Hold the mouse button and move along points (x, y) of the image."""
@@ -355,23 +306,19 @@ class Person:
 
     def place(self, imp, x, y):
         """Return where a place of the image is on the screen."""
+        self.in_place(imp.getWindow())
         canvas = imp.getCanvas()
-        corner = _corner(canvas)
+        corner = corner_of(canvas)
         return corner.x + int(canvas.screenXD(x)), corner.y + int(canvas.screenYD(y))
 
     def focus(self, window):
         """Click on the edge of a window, so that it gets the keys."""
 
-        def click():
-            window.toFront()
-            corner = _corner(window)
-            self.click(corner.x + 3, corner.y + 3)
-
-        with suppress(AssertionError):
-            self.again(click, window.isFocused, "the window has the focus")
-        if not window.isFocused():
+        def ask():
             (window.getMostRecentFocusOwner() or window).requestFocus()
-            until(window.isFocused, "the window has the focus")
+
+        act = partial(self.click_on, window, at=(3, 3))
+        self.again(act, window.isFocused, "the window has the focus", instead=ask)
 
     # ---- the ROI Manager
 
@@ -393,8 +340,9 @@ class Person:
 
         wanted = sorted(self.row(name) for name in names)
         self.again(
-            click, lambda: sorted(int(i) for i in self.manager.getSelectedIndexes()) == wanted, f"{names} are selected"
-        )
+            click, lambda: sorted(int(i) for i in self.manager.getSelectedIndexes()) == wanted, f"{names} are selected",
+            instead=lambda: self.manager.setSelectedIndexes(wanted),
+        )  # fmt: skip
 
     def row(self, name):
         """Return the number of a ROI's row."""
@@ -403,21 +351,31 @@ class Person:
     def close_manager(self):
         """Close the ROI Manager with Ctrl-W."""
         window = self.manager
-        corner = _corner(window)
 
         def close():
-            self.click(corner.x + 4, corner.y + window.getHeight() - 3)
-            self.press("CONTROL", "W")
+            self.click_on(window, at=(4, window.getHeight() - 3))
+            self.hit("CONTROL", "W")
 
-        self.again(close, lambda: self.manager is None, "the ROI Manager closes")
+        self.again(close, lambda: self.manager is None, "the ROI Manager closes", instead=window.close)
 
     def _click_row(self, name):
-        rows = next(part for part in _parts(self.manager) if _is(part, "JList"))
+        rows = next(part for part in _parts(self.manager) if is_a(part, "JList"))
         row = self.row(name)
         rows.ensureIndexIsVisible(row)
         self.settle()
-        corner, box = _corner(rows), rows.getCellBounds(row, row)
-        self.click(corner.x + box.x + 20, corner.y + box.y + box.height // 2)
+        box = rows.getCellBounds(row, row)
+        self.click_on(rows, at=(box.x + 20, box.y + box.height // 2))
+
+
+def _entries(menu, labels):
+    """Return for each level of a menu its entries up to the one with this label."""
+    levels = []
+    for label in labels:
+        entries = [menu.getItem(i) for i in range(menu.getItemCount())]
+        wanted = next(i for i, entry in enumerate(entries) if str(entry.getLabel()).split(" [")[0] == label)
+        levels.append(entries[: wanted + 1])
+        menu = entries[wanted]
+    return levels
 
 
 def _parts(window):
@@ -431,12 +389,6 @@ def _parts(window):
 
 
 def _part(window, kind, fits):
-    found = [part for part in _parts(window) if _is(part, kind) and fits(part)]
+    found = [part for part in _parts(window) if is_a(part, kind) and fits(part)]
     assert found, f"{window.getTitle()} has no such {kind}"
     return found[0]
-
-
-def _is(part, kind):
-    from scyjava import jimport
-
-    return isinstance(part, jimport(f"{'javax.swing' if kind[0] == 'J' else 'java.awt'}.{kind}"))

@@ -71,7 +71,7 @@ def test_rare_fields_come_with_more(person, bench, part):
     every = person.labels(SEGMENT)
     assert set(every) - set(usual) == {"Route", "Tile", "Overlap", "Seed", "Plane"}
     assert str(person.field(SEGMENT, "Probability").getText()) == "0.45"
-    person.press("ESCAPE")
+    person.hit("ESCAPE")
     person.gone(SEGMENT)
 
 

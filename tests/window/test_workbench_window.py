@@ -156,7 +156,7 @@ class Story:
         """Select two with Ctrl and make them one: the larger one's name stays."""
         self.person.select(*(roi_name(label) for label in pair))
         self.person.focus(self.imp.getWindow())
-        self.person.press("F7")
+        self.person.hit("F7")
         self.left(3)
         kept, gone = sorted(pair, key=lambda label: -(self.before == label).sum())
         self.expected[self.before == gone] = kept
@@ -171,11 +171,11 @@ class Story:
             number = self.count + 1 + again  # no number is given twice
             self.person.draw(self.imp, [(x - reach, y), (x, y), (x + reach, y)])
             self.person.focus(self.imp.getWindow())
-            self.person.press("F8")
+            self.person.hit("F8")
             self.left(2)
             self.note("Split Nucleus", redrawn=label, added=number)
             if not again:
-                self.person.press("F10")
+                self.person.hit("F10")
                 self.left(3)
                 self.check()
                 self.note("Undo Split Nucleus", redrawn=label, deleted=number)
@@ -223,7 +223,7 @@ def test_the_whole_story(person, bench, tissue):
     # What is saved without a word is enough to begin again.
     until(story.saved, "the audit table says it all")
     person.focus(story.imp.getWindow())
-    person.press("CONTROL", "W")
+    person.hit("CONTROL", "W")
     until(lambda: person.image("tissue.tif") is None, "the image closes")
     person.close_manager()
     person.open(tissue)
