@@ -26,3 +26,11 @@ class BridgeError(StormsegError):
 
 class ModelError(StormsegError):
     """A model folder that is missing, incomplete or does not fit."""
+
+
+def first_line(error: Exception) -> str:
+    """Return what an error says, in a line."""
+    if isinstance(error, KeyError):
+        return f"no {error}"
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from stormseg_ij.errors import ImageError
 from stormseg_ij.image import SUFFIXES, Labels, read_image, read_labels
 from stormseg_ij.models.info import ModelInfo
-from stormseg_ij.models.stardist import Batch
+from stormseg_ij.models.training import Batch
 from stormseg_ij.scale import median_diameter
 
 _SMALLEST_SCALE = 0.5
@@ -110,6 +110,14 @@ def make_example(pixels: NDArray[Any], labels: Labels, info: ModelInfo) -> Examp
     inside = np.argwhere(labels > 0)
     step = max(len(inside) // 2000, 1)
     return Example(pixels, labels, scale, info.range_of(small), inside[::step].copy())
+
+
+def mean_gray(examples: list[Example], info: ModelInfo) -> float:
+    """Return the mean of all pixels of the images, each normalised and cut to 0 and 1."""
+    sums = [
+        np.clip(info.normalize(example.pixels, example.limits), 0.0, 1.0).sum(dtype=np.float64) for example in examples
+    ]
+    return float(sum(sums) / sum(example.pixels.size for example in examples))
 
 
 def _sample(

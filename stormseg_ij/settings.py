@@ -94,10 +94,18 @@ def flag(key: str) -> str:
     return "--" + key.replace("_", "-")
 
 
-def add_arguments(parser: argparse.ArgumentParser, settings: type[Settings]) -> None:
-    """Add one flag per option of `settings` to an argparse parser; absent flags stay out of the namespace."""
+def add_arguments(
+    parser: argparse.ArgumentParser, settings: type[Settings], *, beyond: type[Settings] | None = None
+) -> None:
+    """Add one flag per option of `settings` to an argparse parser; absent flags stay out of the namespace.
+
+    Those that `beyond` has too are left out.
+    """
     hints = typing.get_type_hints(settings)
+    there = set() if beyond is None else {option_field.name for option_field in dataclasses.fields(beyond)}
     for option_field in dataclasses.fields(settings):
+        if option_field.name in there:
+            continue
         meta = option_field.metadata
         text = help_text(option_field).replace("%", "%%")
         keywords: dict[str, Any] = {"help": text, "default": argparse.SUPPRESS}
@@ -325,13 +333,16 @@ class SimulateSettings(Settings):
 
 @dataclass(frozen=True)
 class TrainSettings(Settings):
-    """How `train` makes a model; the defaults are the paper's for StarDist."""
+    """How `train` makes a model; the defaults are the paper's for StarDist. Mask R-CNN: `mask_settings`."""
 
-    model: str = option("stardist", "kind of network", choices=("stardist",))
+    model: str = option("stardist", "kind of network", choices=("stardist", "mask-rcnn"))
     epochs: int = option(400, "number of epochs", minimum=1)
-    steps: int = option(300, "batches per epoch", minimum=1)
-    batch: int = option(2, "patches per batch", minimum=1)
-    patch: int = option(128, "side of a patch in pixels, a multiple of 8 x grid", minimum=32, maximum=1024)
+    steps: int = option(300, "batches per epoch (mask-rcnn: 500)", minimum=1)
+    batch: int = option(2, "patches per batch (mask-rcnn: 1)", minimum=1)
+    patch: int = option(
+        128, "side of a patch in pixels, a multiple of 8 x grid (mask-rcnn: 256, a multiple of 64)",
+        minimum=32, maximum=1024,
+    )  # fmt: skip
     learning_rate: float = option(1e-4, "learning rate of Adam", above=0.0)
     cosine: bool = option(False, "let the learning rate fall along a cosine instead of staying constant")
     rays: int = option(32, "rays of a star-convex polygon", minimum=8, maximum=256)
@@ -365,6 +376,8 @@ class TrainSettings(Settings):
     def __post_init__(self) -> None:
         """Check also that the patch fits the network."""
         super().__post_init__()
+        if self.model != "stardist":
+            return
         step = 8 * int(self.grid)
         if self.patch % step:
             raise SettingsError(f"--patch {self.patch} does not fit --grid {self.grid}; give a multiple of {step}")

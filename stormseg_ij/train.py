@@ -6,17 +6,18 @@ import contextlib
 import dataclasses
 import functools
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 
 from stormseg_ij import models
 from stormseg_ij.errors import ImageError, ModelError, SettingsError
-from stormseg_ij.examples import Example, read_examples, sample_batch, training_images
+from stormseg_ij.examples import Example, mean_gray, read_examples, sample_batch, training_images
 from stormseg_ij.models import stardist
 from stormseg_ij.models.info import ModelInfo
-from stormseg_ij.models.stardist import Batch, EpochReport, TrainingState
+from stormseg_ij.models.mask_rcnn import learning
+from stormseg_ij.models.training import Batch, EpochReport, TrainingState
 from stormseg_ij.settings import TrainSettings, flag
 from stormseg_ij.stream import Stream
 
@@ -25,7 +26,9 @@ _VALIDATION_PATCHES = 64
 _CHANGEABLE = ("epochs", "steps", "learning_rate", "cosine", "workers")
 
 
-def train(data: Path | None, folder: Path, settings: TrainSettings) -> Iterator[EpochReport]:
+def train(
+    data: Path | None, folder: Path, settings: TrainSettings, *, told: Callable[[str], None] = lambda _: None
+) -> Iterator[EpochReport]:
     """Train a model and write it to `folder`.
 
     Parameters
@@ -37,6 +40,8 @@ def train(data: Path | None, folder: Path, settings: TrainSettings) -> Iterator[
         Of the model. An existing model there is refused unless ``settings.resume``.
     settings : TrainSettings
         On resuming, those of the checkpoint count where none are given (`resumed`).
+    told : callable
+        Is handed a line that says which layers begin with weights of a file.
 
     Yields
     ------
@@ -71,11 +76,11 @@ def train(data: Path | None, folder: Path, settings: TrainSettings) -> Iterator[
     before = ModelInfo.read(folder if start is None else start)  # its percentiles count; defaults for a new model
     info = dataclasses.replace(
         before,
-        kind="stardist",
+        kind=settings.model,
         nucleus_diameter_px=settings.diameter,
         gamma=settings.gamma,
         blur_px=settings.blur,
-        refine=True,  # polygons gain: benchmarks/refine.py
+        refine=True,  # polygons and masks of 28 x 28 gain: benchmarks/refine.py
     )
     with contextlib.ExitStack() as open_sources:
         source = _Folder(data, info, settings) if data else open_sources.enter_context(Stream(info, settings))
@@ -88,7 +93,11 @@ def train(data: Path | None, folder: Path, settings: TrainSettings) -> Iterator[
             own = np.random.default_rng([settings.seed, 3, epoch, step])
             return sample(own, source.examples(epoch), number=settings.batch)
 
-        yield from stardist.train(folder, state, info, batches, validation, start=start)
+        if settings.model == "stardist":
+            yield from stardist.train(folder, state, info, batches, validation, start=start)
+        else:
+            mean = mean_gray(source.examples(state.epoch), info)
+            yield from learning.train(folder, state, info, batches, validation, mean=mean, start=start, told=told)
 
 
 class _Folder:
@@ -140,7 +149,7 @@ def resumed(given: TrainSettings, stored: TrainSettings) -> TrainSettings:
             begun = f"this model was begun with {'none' if values[name] == '' else values[name]}"
             raise SettingsError(f"{flag(name)} {value}: {begun}; leave it out, or train into another folder")
         values[name] = value
-    return TrainSettings(**values)
+    return type(stored)(**values)
 
 
 def _begin(folder: Path, settings: TrainSettings) -> TrainingState:
@@ -168,7 +177,10 @@ def _like_its_start(settings: TrainSettings) -> TrainSettings:
     """Take over, where nothing else is given, the scale, blur and gamma of the model to start from, and its network."""
     start = models.find(settings.start_from)
     info = ModelInfo.read(start)
-    network = stardist.network_settings(start)
+    if info.kind != settings.model:
+        raise ModelError(f"cannot start from {start}: it is a {info.kind}; give --model {info.kind}, or another start")
+    of_network = stardist.network_settings if settings.model == "stardist" else learning.network_settings
+    network = of_network(start)
     values: dict[str, object] = {**network, "gamma": info.gamma, "blur": info.blur_px}
     if info.nucleus_diameter_px is not None:
         values["diameter"] = info.nucleus_diameter_px
@@ -181,7 +193,7 @@ def _like_its_start(settings: TrainSettings) -> TrainSettings:
             raise SettingsError(f"{flag(name)} {given}: {fault}; leave it out, or start from another model")
         values[name] = given
     try:
-        return TrainSettings(**{**settings.as_dict(), **values})
+        return type(settings)(**{**settings.as_dict(), **values})
     except SettingsError as error:
         raise ModelError(f"cannot start from {start}: {error}") from error
 

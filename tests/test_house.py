@@ -15,7 +15,7 @@ PACKAGE = REPOSITORY / "stormseg_ij"
 
 LAYERS = [
     ["stormseg_ij", "errors", "files", "calibration", "rows", "pieces", "decode", "image",
-     "settings", "macro_options", "imagej_settings"],
+     "settings", "mask_settings", "macro_options", "imagej_settings"],
     ["regions", "labels", "outlines", "roi_files", "roi_properties", "rois", "measure", "overlap", "metrics",
      "candidates", "pairs", "cuts", "corrections", "review", "changes", "store", "facts", "desk",
      "overlap_rules", "postprocess", "evidence", "borders", "refine", "scale", "tiling", "mapped", "page", "picture",

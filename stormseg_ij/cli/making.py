@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 
 from stormseg_ij import settings as options
-from stormseg_ij.cli.terminal import check_outputs, check_place, progress, settings_of
+from stormseg_ij.cli.terminal import check_outputs, check_place, given, progress, settings_of
+from stormseg_ij.mask_settings import MaskTrainSettings, train_settings
 
 
 def simulate(arguments: argparse.Namespace) -> int:
@@ -25,10 +27,10 @@ def train(arguments: argparse.Namespace) -> int:
     """Train a model."""
     from stormseg_ij import train as training
 
-    settings: options.TrainSettings = settings_of(arguments)
+    settings = train_settings(given(arguments, MaskTrainSettings))
     check_place(arguments.output / "config.json")
     print(f"training {arguments.output}: Ctrl-C stops it, --resume goes on after the last epoch", flush=True)
-    for report in training.train(arguments.data, arguments.output, settings):
+    for report in training.train(arguments.data, arguments.output, settings, told=partial(print, flush=True)):
         losses = f"loss {report.loss:.4f}, validation {report.validation_loss:.4f}"
         print(f"epoch {report.epoch}/{report.epochs}: {losses}", flush=True)
     return 0

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 import stormseg_ij
 from stormseg_ij import settings as options
 from stormseg_ij.cli import fiji, gui, images, macros, making, nuclei
+from stormseg_ij.mask_settings import MaskTrainSettings
 
 Handler = Callable[[argparse.Namespace], int]
 Command = Callable[..., argparse.ArgumentParser]
@@ -120,6 +121,7 @@ def _add_making(command: Command) -> None:
         "Train a model on images and labels of your own, or on simulated ones.",
         options.TrainSettings,
     )
+    options.add_arguments(sub, MaskTrainSettings, beyond=options.TrainSettings)
     text = "folder with images/ and labels/, equal stems; or none, and --simulate"
     sub.add_argument("data", type=Path, nargs="?", metavar="DATA", help=text)
     sub.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="model folder to write")

@@ -25,8 +25,12 @@ _MOST_NOTES = 5
 
 def settings_of(arguments: argparse.Namespace) -> Any:  # noqa: ANN401 (the settings class of the subcommand)
     """Make the settings of a subcommand from its flags."""
-    names = {name for name in vars(arguments) if name in arguments.settings.__dataclass_fields__}
-    return options.from_mapping(arguments.settings, {name: getattr(arguments, name) for name in names})
+    return options.from_mapping(arguments.settings, given(arguments, arguments.settings))
+
+
+def given(arguments: argparse.Namespace, settings: type[options.Settings]) -> dict[str, Any]:
+    """Return what the user gave of the options of some settings."""
+    return {name: value for name, value in vars(arguments).items() if name in settings.__dataclass_fields__}
 
 
 def start(arguments: argparse.Namespace) -> ImageJ:

@@ -18,6 +18,9 @@ from stormseg_ij.models.info import ModelInfo
 WEIGHTS = Path(__file__).parents[1] / "weights"
 """The folder of the shipped models."""
 
+WEIGHTS_SUFFIXES = (".h5", ".hdf5")
+"""Of weights files that are a model by themselves."""
+
 
 class Prediction(Protocol):
     """What a network saw in one plane, kept so that thresholds can change without running it again."""
@@ -57,35 +60,48 @@ def shipped() -> list[str]:
 
 
 def find(model: str) -> Path:
-    """Return the folder of a shipped model's name or of a path.
+    """Return the folder of a shipped model's name or of a path, or a weights file.
 
     Raises
     ------
     ModelError
-        If there is neither.
+        If there is none of them.
     """
-    folder = Path(model)
+    path = Path(model)
     if model in shipped():
         return WEIGHTS / model
-    if not folder.is_dir():
-        raise ModelError(f"no model {model!r}; give a model folder or one of {', '.join(shipped())}")
-    if not (folder / "config.json").is_file():
+    if path.is_file() and path.suffix.lower() in WEIGHTS_SUFFIXES:
+        return path
+    if not path.is_dir():
+        what = "a model folder, a weights file of Mask R-CNN (.h5)"
+        raise ModelError(f"no model {model!r}; give {what}, or one of {', '.join(shipped())}")
+    if not (path / "config.json").is_file():
         raise ModelError(f"{model} is no model folder: it has no config.json; give the folder that holds it")
-    return folder
+    return path
 
 
 def load(model: str) -> Model:
-    """Load a model by shipped name or folder; the kind stands in its ``stormseg.json`` (without one: StarDist).
+    """Load a model by shipped name, folder, or weights file of Matterport's Mask R-CNN.
+
+    The kind of a folder stands in its ``stormseg.json`` (without one: StarDist).
 
     Raises
     ------
     ModelError
         If it is not there, incomplete, or of a kind that this version does not know.
     """
-    folder = find(model)
-    info = ModelInfo.read(folder)
+    path = find(model)
+    if path.is_file():
+        from stormseg_ij.models.mask_rcnn.predictor import MaskRCNN
+
+        return MaskRCNN.load_file(path)
+    info = ModelInfo.read(path)
+    if info.kind == "mask-rcnn":
+        from stormseg_ij.models.mask_rcnn.predictor import MaskRCNN
+
+        return MaskRCNN.load(path, info)
     if info.kind != "stardist":
-        raise ModelError(f"{folder} is a model of kind {info.kind!r}; this version knows stardist")
+        raise ModelError(f"{path} is a model of kind {info.kind!r}; this version knows stardist and mask-rcnn")
     from stormseg_ij.models.stardist import StarDist
 
-    return StarDist.load(folder, info)
+    return StarDist.load(path, info)

@@ -25,7 +25,7 @@ class ModelInfo:
     Attributes
     ----------
     kind : str
-        The network; ``"stardist"``.
+        The network; ``"stardist"`` or ``"mask-rcnn"``.
     nucleus_diameter_px : float or None
         Mean nucleus diameter, in pixels of the network's input, that it was trained for; None: unknown.
     low_percentile, high_percentile : float
@@ -36,6 +36,9 @@ class ModelInfo:
         Sigma of the Gaussian blur after resizing, in pixels of the network's input.
     refine : bool
         Whether its outlines gain by refinement; not in files of older versions, which refined none.
+    levels : str
+        ``"percentiles"``: as above. ``"type"``: what counts is the whole range of the pixels' type, whatever the
+        image holds (floating point: 0 to its largest value), as for weights of Matterport's.
     """
 
     kind: str = "stardist"
@@ -45,6 +48,7 @@ class ModelInfo:
     gamma: float = 1.0
     blur_px: float = 0.0
     refine: bool = False
+    levels: str = "percentiles"
 
     def __post_init__(self) -> None:
         """Refuse values that would fail later, in the middle of the work."""
@@ -61,6 +65,8 @@ class ModelInfo:
             raise TypeError(f"a text or number of the wrong kind in {self}")
         if not (0.0 <= self.low_percentile < self.high_percentile <= 100.0 and self.gamma > 0.0 <= self.blur_px):
             raise ValueError(f"a number out of range in {self}")
+        if self.levels not in ("percentiles", "type"):
+            raise ValueError(f"levels {self.levels!r}; give percentiles or type")
         if diameter is not None and not 1.0 <= diameter <= 10_000.0:
             raise ValueError(f"nucleus_diameter_px {diameter}; give 1 to 10000, or null")
 
@@ -101,6 +107,9 @@ class ModelInfo:
         -------
         low, high : float
         """
+        if self.levels == "type":
+            whole = pixels.dtype.kind in "ui"
+            return 0.0, float(np.iinfo(pixels.dtype).max if whole else np.max(pixels, initial=0.0))
         percentiles = self.low_percentile, self.high_percentile
         if pixels.dtype in (np.uint8, np.uint16) and pixels.ndim > 0:
             low, high = _percentiles(pixels, percentiles)

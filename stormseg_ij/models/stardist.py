@@ -13,7 +13,7 @@ import io
 import json
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +21,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stormseg_ij.candidates import Candidates
-from stormseg_ij.errors import ModelError, SettingsError
+from stormseg_ij.errors import ModelError, SettingsError, first_line
 from stormseg_ij.files import replacing
+from stormseg_ij.models.folders import thresholds, weights_file
 from stormseg_ij.models.info import ModelInfo
 from stormseg_ij.models.keras_setup import load_tensorflow
-from stormseg_ij.settings import TrainSettings, from_mapping
-
-Batch = tuple[NDArray[np.float32], NDArray[np.int32]]
+from stormseg_ij.models.training import Batch, EpochReport, TrainingState, learning_rate, write_json
+from stormseg_ij.settings import TrainSettings
 
 PAPER_PROBABILITY = 0.5
 PAPER_NMS = 0.3
@@ -53,8 +53,9 @@ class StarDist:
         ModelError
             If a file is missing or damaged, or the network does not take one gray channel in 2-D.
         """
-        weights = _weights_file(folder)
-        thresholds = _thresholds(folder)
+        weights = weights_file(folder)
+        defaults = PAPER_PROBABILITY, PAPER_NMS
+        probability, nms = thresholds(folder, defaults)
         load_tensorflow()
         from stardist.models import Config2D
 
@@ -63,10 +64,12 @@ class StarDist:
             network = _network(Config2D(**Config2D.update_loaded_config(config)))
             network.keras_model.load_weights(str(weights))
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ModelError(f"cannot load the model {folder}: {_first_line(error)}; copy or train it again") from error
+            raise ModelError(f"cannot load the model {folder}: {first_line(error)}; copy or train it again") from error
         if network.config.n_channel_in != 1 or network.config.n_dim != 2:
             raise ModelError(f"{folder} takes {network.config.n_channel_in} channels; give a model for gray 2-D images")
-        return cls(folder.resolve().name, hashlib.sha256(weights.read_bytes()).hexdigest(), info, *thresholds, network)
+        return cls(
+            folder.resolve().name, hashlib.sha256(weights.read_bytes()).hexdigest(), info, probability, nms, network
+        )
 
     def predict(self, pixels: NDArray[np.float32], *, probability: float, nms: float) -> Candidates:
         """Find nuclei in one plane.
@@ -148,94 +151,6 @@ class StarPrediction:
         return Candidates(outlines.reshape(-1, 2, self.distances.shape[1]), np.asarray(scores, np.float32))
 
 
-@dataclass(frozen=True)
-class EpochReport:
-    """What is told after each epoch of training: number from 1, of how many epochs, and the losses."""
-
-    epoch: int
-    epochs: int
-    loss: float
-    validation_loss: float
-
-
-@dataclass(frozen=True)
-class TrainingState:
-    """Where a training stands; the folder ``checkpoint`` of a model keeps it, with weights and optimizer.
-
-    Attributes
-    ----------
-    settings : TrainSettings
-    epoch : int
-        Finished epochs.
-    best : float
-        Least validation loss.
-    curve : tuple of (float, float)
-        Loss and validation loss of each finished epoch.
-    """
-
-    settings: TrainSettings
-    epoch: int = 0
-    best: float = float("inf")
-    curve: tuple[tuple[float, float], ...] = ()
-
-    @staticmethod
-    def file(model: Path) -> Path:
-        """Return the file that makes a model folder one that can be resumed."""
-        return model / "checkpoint" / "state.json"
-
-    @classmethod
-    def read(cls, model: Path) -> TrainingState:
-        """Read the state from a model folder.
-
-        Raises
-        ------
-        ModelError
-            If it is missing or damaged, or lacks the settings.
-        """
-        path = cls.file(model)
-        try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-            curve = tuple((float(loss), float(validation)) for loss, validation in values["curve"])
-            settings = from_mapping(TrainSettings, values["settings"])
-            return cls(settings, int(values["epoch"]), float(values["best"]), curve)
-        except (OSError, ValueError, KeyError, TypeError, OverflowError, SettingsError) as error:
-            reason = f"{path} is damaged or of an older version ({_first_line(error)})"
-            raise ModelError(f"cannot resume: {reason}; train into another folder") from error
-
-    def after(self, report: EpochReport) -> TrainingState:
-        """Return the state after one more epoch."""
-        curve = (*self.curve, (report.loss, report.validation_loss))
-        return replace(self, epoch=report.epoch, best=min(self.best, report.validation_loss), curve=curve)
-
-    def restore(self, model: Path, keras_model: Any) -> None:  # noqa: ANN401 (a Keras model)
-        """Load the weights and the optimizer's state."""
-        path = self._weights(model)
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # Keras warns of what it raises, too
-                keras_model.load_weights(path)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            reason = f"{path} is missing, damaged or of another network"
-            raise ModelError(f"cannot resume: {reason}; train into another folder") from error
-
-    def write(self, model: Path, keras_model: Any) -> None:  # noqa: ANN401 (a Keras model)
-        """Write weights and optimizer under the epoch's own name, then the state, then remove older weights.
-
-        Whenever it is stopped, the state and the weights that it stands for are there.
-        """
-        path = self._weights(model)
-        with replacing(path) as temporary:
-            type(keras_model).save_weights(keras_model, temporary)  # Keras' own format, with the optimizer
-        values = {"epoch": self.epoch, "best": self.best, "curve": self.curve, "settings": self.settings.as_dict()}
-        _write_json(self.file(model), values)
-        for other in set(path.parent.glob("*.weights.h5")) - {path}:
-            with contextlib.suppress(OSError):  # the next epoch tries again
-                other.unlink()
-
-    def _weights(self, model: Path) -> Path:
-        return self.file(model).with_name(f"epoch_{self.epoch}.weights.h5")
-
-
 def train(
     folder: Path,
     state: TrainingState,
@@ -284,7 +199,7 @@ def train(
         raise ModelError(f"{folder} has finished its {settings.epochs} epochs; give a larger --epochs to go on")
     val_x, val_y = _targets(validation, settings)
     for epoch in range(state.epoch, settings.epochs):
-        network.keras_model.optimizer.learning_rate = _learning_rate(settings, epoch)
+        network.keras_model.optimizer.learning_rate = learning_rate(settings, epoch)
         losses = [
             network.keras_model.train_on_batch(*_targets(batches(epoch, step), settings))[0]
             for step in range(settings.steps)
@@ -313,7 +228,7 @@ def network_settings(folder: Path) -> dict[str, str | int]:
         config = json.loads(path.read_text(encoding="utf-8"))
         return {"rays": int(config["n_rays"]), "grid": str(int(config["grid"][0]))}
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
-        raise ModelError(f"{path} is damaged: {_first_line(error)}; copy or train the model again") from error
+        raise ModelError(f"{path} is damaged: {first_line(error)}; copy or train the model again") from error
 
 
 def _trainable(settings: TrainSettings) -> Any:  # noqa: ANN401 (classes of an untyped package)
@@ -343,30 +258,17 @@ def _trainable(settings: TrainSettings) -> Any:  # noqa: ANN401 (classes of an u
 
 def _load_weights(network: Any, folder: Path) -> None:  # noqa: ANN401 (classes of an untyped package)
     """Give the network the weights of a model folder."""
-    weights = _weights_file(folder)
+    weights = weights_file(folder)
     try:
         network.keras_model.load_weights(str(weights))
     except (OSError, ValueError, KeyError, TypeError) as error:
-        reason = f"cannot start from {folder}: {_first_line(error)}"
+        reason = f"cannot start from {folder}: {first_line(error)}"
         raise ModelError(f"{reason}; give a model with the same --rays and --grid") from error
 
 
 def _describe(folder: Path, network: Any, info: ModelInfo) -> None:  # noqa: ANN401 (classes of an untyped package)
     info.write(folder)
-    _write_json(folder / "config.json", vars(network.config))
-
-
-def _write_json(path: Path, values: dict[str, Any]) -> None:
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-
-
-def _learning_rate(settings: TrainSettings, epoch: int) -> float:
-    """Constant as in the paper, or falling along half a cosine to a hundredth."""
-    if not settings.cosine:
-        return settings.learning_rate
-    fraction = epoch / max(settings.epochs - 1, 1)
-    return float(settings.learning_rate * (0.01 + 0.99 * 0.5 * (1.0 + np.cos(np.pi * fraction))))
+    write_json(folder / "config.json", vars(network.config))
 
 
 def _targets(batch: Batch, settings: TrainSettings) -> tuple[NDArray[np.float32], tuple[NDArray[np.float32], ...]]:
@@ -393,34 +295,3 @@ def _network(config: Any) -> Any:  # noqa: ANN401 (classes of an untyped package
 
     with contextlib.redirect_stdout(io.StringIO()):
         return StarDist2D(config, name="in_memory", basedir=None)
-
-
-def _weights_file(folder: Path) -> Path:
-    for name in ("weights_best.h5", "weights_last.h5"):
-        if (folder / name).is_file():
-            return folder / name
-    others = sorted(folder.glob("*.h5"))
-    if not others:
-        raise ModelError(f"{folder} holds no weights (*.h5); copy the whole model folder")
-    return others[0]
-
-
-def _thresholds(folder: Path) -> tuple[float, float]:
-    path = folder / "thresholds.json"
-    if not path.is_file():
-        return PAPER_PROBABILITY, PAPER_NMS
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        probability, nms = float(values["prob"]), float(values["nms"])
-    except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
-        raise ModelError(f"{path} is damaged: {_first_line(error)}; it needs numbers prob and nms") from error
-    if not (0.0 <= probability <= 1.0 and 0.0 <= nms <= 1.0):
-        raise ModelError(f"{path} has prob {probability:g} and nms {nms:g}; both must be from 0 to 1")
-    return probability, nms
-
-
-def _first_line(error: Exception) -> str:
-    if isinstance(error, KeyError):
-        return f"no {error}"
-    text = str(error).strip()
-    return text.splitlines()[0] if text else type(error).__name__
