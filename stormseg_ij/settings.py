@@ -253,7 +253,9 @@ LEAST_PROBABILITY, MOST_NMS = 0.05, 0.9
 class SegmentSettings(Settings):
     """Everything that decides what `segment` finds."""
 
-    model: str = option("stardist-storm", "name of a shipped model, or a model folder", hint="NAME|FOLDER")
+    model: str = option(
+        "stardist-storm", "shipped model, model folder, or weights file (.h5) of Mask R-CNN", hint="NAME|FOLDER"
+    )
     size: int | str = option(
         "auto", "longer side in pixels after resizing; auto: by the model's scale",
         minimum=8, maximum=100_000, words=("auto",),

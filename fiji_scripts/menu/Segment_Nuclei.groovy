@@ -3,7 +3,7 @@
 (System.properties["stormseg.menu"] ?: new GroovyClassLoader(getClass().classLoader)
     .parseClass(new File(ij.IJ.getDirectory("imagej"), "stormseg/Menu.groovy")))
     .choose("Segment Nuclei", this, true, '''
-    #@ String (label="Model", description="name of a shipped model, or a model folder (default: stardist-storm)", value="stardist-storm", persistKey="stormseg.segment-nuclei.model") model
+    #@ String (label="Model", description="shipped model, model folder, or weights file (.h5) of Mask R-CNN (default: stardist-storm)", value="stardist-storm", persistKey="stormseg.segment-nuclei.model") model
     #@ String (label="Size", description="longer side in pixels after resizing; auto: by the model's scale (from 8 to 100000; default: auto)", value="auto", persistKey="stormseg.segment-nuclei.size") size
     #@ String (label="Blur", description="sigma of the Gaussian blur in pixels of the resized image; the model's own without it (from 0 to 100)", value="auto", persistKey="stormseg.segment-nuclei.blur") blur
     #@ Boolean (label="Equalize", description="equalize the histogram, normalized, as Enhance Contrast does (default: off)", value=false, persistKey="stormseg.segment-nuclei.equalize") equalize

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -122,7 +123,6 @@ class Trainer:
         training_nms: float | None = None,
     ) -> None:
         import keras
-        import tensorflow as tf
 
         self.network, self._train_bn, self._truth_proposals = network, train_bn, truth_proposals
         self._nms = network.config.rpn_nms if training_nms is None else training_nms
@@ -134,8 +134,7 @@ class Trainer:
         else:
             self.optimizer = sgd(learning_rate, momentum=0.9, clipnorm=5.0)
         self.optimizer.build(network.trainable)
-        self._compiled_step = tf.function(self._step, reduce_retracing=True)
-        self._compiled_losses = tf.function(self._losses, reduce_retracing=True)
+        self._compiled: dict[tuple[object, ...], Any] = {}
 
     @cached_property
     def whole(self) -> Any:  # noqa: ANN401 (a Keras model)
@@ -150,11 +149,28 @@ class Trainer:
 
     def step(self, batch: Batch) -> NDArray[np.float32]:
         """Train on a batch; return the total loss and the five losses (`losses.NAMES`) before the step."""
-        return np.asarray(self._compiled_step(*_tensors(batch)))
+        return np.asarray(self._compile(self._step, batch)(*_tensors(batch)))
 
     def losses(self, batch: Batch) -> NDArray[np.float32]:
         """Return what `step` returns, and change nothing."""
-        return np.asarray(self._compiled_losses(*_tensors(batch), training=False))
+        return np.asarray(self._compile(self._evaluate, batch)(*_tensors(batch)))
+
+    def _compile(self, work: Callable[..., Any], batch: Batch) -> Any:  # noqa: ANN401 (a TensorFlow function)
+        """Compile work once for each shape of images, whatever the number of objects in them."""
+        import tensorflow as tf
+
+        key = (work.__name__, *batch.images.shape)
+        if key not in self._compiled:
+            free = ("boxes", "ids")
+            spec = []
+            for name, part in batch._asdict().items():
+                shape = (part.shape[0], None, *part.shape[2:]) if name in free else part.shape
+                spec.append(tf.TensorSpec(shape, part.dtype))
+            self._compiled[key] = tf.function(work, input_signature=spec)
+        return self._compiled[key]
+
+    def _evaluate(self, *batch: Any) -> Any:  # noqa: ANN401 (TensorFlow tensors)
+        return self._losses(*batch, training=False)
 
     def _step(self, *batch: Any) -> Any:  # noqa: ANN401 (TensorFlow tensors)
         import tensorflow as tf
