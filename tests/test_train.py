@@ -10,7 +10,7 @@ from stormseg_ij import models
 from stormseg_ij.errors import ImageError, ModelError, SettingsError
 from stormseg_ij.examples import Example, read_examples, sample_batch
 from stormseg_ij.image import write_labels, write_tiff
-from stormseg_ij.models import stardist
+from stormseg_ij.models import stardist, training
 from stormseg_ij.models.info import ModelInfo
 from stormseg_ij.settings import SimulateSettings, TrainSettings
 from stormseg_ij.simulate import write_dataset
@@ -110,7 +110,7 @@ def test_a_resumed_training_equals_one_run(data, whole_run, tmp_path):
 def test_a_training_killed_between_weights_and_state_goes_on_without_flags(data, whole_run, tmp_path, monkeypatch):
     whole, reports = whole_run
     folder = tmp_path / "model"
-    write_json, written = stardist._write_json, []
+    write_json, written = training.write_json, []
 
     def killed_in_the_second_epoch(path, values):
         written.append(path.name)
@@ -118,7 +118,7 @@ def test_a_training_killed_between_weights_and_state_goes_on_without_flags(data,
             raise KeyboardInterrupt
         write_json(path, values)
 
-    monkeypatch.setattr(stardist, "_write_json", killed_in_the_second_epoch)
+    monkeypatch.setattr(training, "write_json", killed_in_the_second_epoch)
     with pytest.raises(KeyboardInterrupt):
         list(train(data, folder, TrainSettings(**TINY)))
     monkeypatch.undo()
@@ -140,7 +140,7 @@ def test_a_training_stopped_in_the_first_epoch_leaves_the_folder_free(data, tmp_
 
     folder = tmp_path / "model"
     settings = TrainSettings(**{**TINY, "epochs": 1})
-    monkeypatch.setattr(stardist, "_learning_rate", stopped)
+    monkeypatch.setattr(stardist, "learning_rate", stopped)
     with pytest.raises(KeyboardInterrupt):
         next(train(data, folder, settings))
     monkeypatch.undo()
