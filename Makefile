@@ -1,7 +1,8 @@
 # make install   sets up .venv with .venv/bin/stormseg
 # make demo      segments the shipped simulated image into demo_out/
 # make test      style, types, tests, and the tests that need ImageJ's window or a browser
-# make weights   trains a sister of the shipped model in training/ (hours on 2 cores; go on after a stop with RESUME=--resume)
+# make weights   trains a sister of stardist-storm in training/ (hours on 2 cores; go on after a stop with RESUME=--resume)
+# make mask-weights   trains one of mask-rcnn-storm
 # make picture   makes the README's pictures anew
 # make clean     removes what demo and test made
 #
@@ -20,7 +21,7 @@ BROWSER_PACKAGES := chromium-headless-shell
 # (about 2 GB). The tests of one file stay together: they share what its fixtures made.
 IN_PARALLEL := -n logical --maxprocesses 4 --dist loadfile
 
-.PHONY: install demo test weights picture clean
+.PHONY: install demo test weights mask-weights picture clean
 
 install: $(STAMP)
 
@@ -74,6 +75,14 @@ test: install
 weights: install
 	$(BIN)/stormseg train -o training/stardist-storm --simulate 16 $(if $(SHAPES),--shapes "$(SHAPES)") --epochs 270 \
 	  --steps 100 --batch 4 --learning-rate 3e-4 --cosine --diameter 30 --blur 1 --gamma 0.5 --largest-scale 2 --seed 2 $(RESUME)
+
+# The same for mask-rcnn-storm; SHAPES and RESUME as above.
+mask-weights: install
+	$(BIN)/stormseg train -o training/mask-rcnn-storm --model mask-rcnn --simulate 16 \
+	  $(if $(SHAPES),--shapes "$(SHAPES)") --backbone resnet26 --backbone-width 32 --pyramid-width 128 --rpn-width 128 \
+	  --head-width 256 --mask-width 64 --patch 192 --batch 4 --epochs 32 --steps 100 --learning-rate 1e-3 --cosine \
+	  --diameter 32 --blur 1 --gamma 0.5 --largest-scale 2 --train-anchors 128 --train-rois 64 --truth-proposals \
+	  --most-instances 1000 --half-precision --seed 2 $(RESUME)
 
 # The README's pictures: the real ImageJ on a display of its own.
 picture: install

@@ -73,6 +73,7 @@ class MaskTrainSettings(TrainSettings):
         0.5, "for mask-rcnn: the model's own least probability of a nucleus", minimum=0.05, maximum=1.0
     )
     most_instances: int = option(400, "for mask-rcnn: most nuclei in an image or tile", minimum=1, maximum=10_000)
+    half_precision: bool = option(False, "for mask-rcnn: write weights with 16 bits each, half as large")
     mixed_precision: bool = option(False, "for mask-rcnn: compute in bfloat16, which is faster on a GPU")
 
     def __post_init__(self) -> None:

@@ -250,15 +250,26 @@ def _find(
     """Let the network find nuclei, in tiles or in one go; with how many tiles of which size, and notes."""
     probability, nms = thresholds(used)
     info, limits = model.info, model.info.range_of(small.pixels)
-    predict = partial(model.predict, probability=probability, nms=nms)
-    if not is_tiled(used, small.shape):
-        return predict(info.normalize(small.pixels, limits)), {"count": 1}, ()
+    full = 0
 
     def look(tile: Tile) -> Candidates:
-        return predict(info.normalize(small.pixels[tile.box], limits))
+        nonlocal full
+        seen = model.predict(info.normalize(small.pixels[tile.box], limits), probability=probability, nms=nms)
+        full += model.most_instances is not None and len(seen) >= model.most_instances
+        return seen
 
-    found = find_in_tiles(small.shape, look, tile=used.tile, overlap=used.overlap, progress=progress)
-    return found.candidates, {"count": found.tiles, "tile": found.tile, "overlap": found.overlap}, found.notes
+    tiled = is_tiled(used, small.shape)
+    if tiled:
+        joined = find_in_tiles(small.shape, look, tile=used.tile, overlap=used.overlap, progress=progress)
+        found, notes = joined.candidates, joined.notes
+        tiles = {"count": joined.tiles, "tile": joined.tile, "overlap": joined.overlap}
+    else:
+        found, notes, tiles = look(Tile(0, 0, *small.shape)), (), {"count": 1}
+    if full:
+        smaller = f"--tile {max(used.tile // 2, 128)}" if tiled else "--route tile"
+        what = f"the model keeps {model.most_instances} nuclei of what it sees at once, and saw so many"
+        notes = (*notes, f"{what} {full} times: some may be missing; give {smaller}")
+    return found, tiles, notes
 
 
 def _advice(image: Image, used: SegmentSettings) -> str:

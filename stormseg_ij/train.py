@@ -23,7 +23,7 @@ from stormseg_ij.stream import Stream
 
 _VALIDATION_PATCHES = 64
 # On resuming; the rest would make it another training.
-_CHANGEABLE = ("epochs", "steps", "learning_rate", "cosine", "workers")
+_CHANGEABLE = ("epochs", "steps", "learning_rate", "cosine", "workers", "half_precision", "most_instances")
 
 
 def train(

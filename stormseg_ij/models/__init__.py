@@ -37,13 +37,23 @@ class Prediction(Protocol):
 
 
 class Model(Protocol):
-    """What every network offers to the pipeline."""
+    """What every network offers to the pipeline.
+
+    Attributes
+    ----------
+    most_instances : int or None
+        Nuclei that it finds at most in what it sees at once; None: any number.
+    """
 
     name: str
     sha256: str
     info: ModelInfo
     probability: float
     nms: float
+
+    @property
+    def most_instances(self) -> int | None:  # noqa: D102 (above)
+        ...
 
     def predict(self, pixels: NDArray[np.float32], *, probability: float, nms: float) -> Candidates:
         """Find nuclei in one normalised plane of shape (Y, X)."""

@@ -71,6 +71,11 @@ class StarDist:
             folder.resolve().name, hashlib.sha256(weights.read_bytes()).hexdigest(), info, probability, nms, network
         )
 
+    @property
+    def most_instances(self) -> int | None:
+        """Any number."""
+        return None
+
     def predict(self, pixels: NDArray[np.float32], *, probability: float, nms: float) -> Candidates:
         """Find nuclei in one plane.
 

@@ -73,7 +73,7 @@ def train(  # noqa: PLR0913 (as `stardist.train`)
         loss = np.mean([trainer.step(_batch(batches, epoch, i, config, settings))[0] for i in range(settings.steps)])
         validation_loss = float(np.mean([trainer.losses(batch)[0] for batch in kept]))
         for name in ("weights_last.h5", "weights_best.h5")[: 1 + (validation_loss < state.best)]:
-            save_weights(trainer.network, folder / name)
+            save_weights(trainer.network, folder / name, dtype=np.float16 if settings.half_precision else np.float32)
         report = EpochReport(epoch + 1, settings.epochs, float(loss), validation_loss)
         state = state.after(report)
         state.write(folder, trainer.whole)

@@ -84,6 +84,11 @@ class MaskRCNN:
             raise ModelError(f"{path} is not of this network: {report}; give the weights that belong to it")
         return cls(name, hashlib.sha256(path.read_bytes()).hexdigest(), info, *thresholds, network)
 
+    @property
+    def most_instances(self) -> int | None:
+        """As `Config.most_instances`."""
+        return self.network.config.most_instances
+
     def predict(self, pixels: NDArray[np.float32], *, probability: float, nms: float) -> Candidates:
         """Find nuclei in one plane.
 
