@@ -232,7 +232,14 @@ class Hands:
             self.post(self.keys(owner, kind, now, held, code, self.java("java.lang.Character")(letter).charValue()))
 
     def _focus_owner(self):
-        return self.java("java.awt.KeyboardFocusManager").getCurrentKeyboardFocusManager().getFocusOwner()
+        """Return what has the focus; where nothing has it, a dialog that is shown is asked to take it."""
+        owner = self.java("java.awt.KeyboardFocusManager").getCurrentKeyboardFocusManager().getFocusOwner()
+        if owner is None:
+            shown = [window for window in self.java("java.awt.Window").getWindows() if window.isShowing()]
+            for dialog in [window for window in shown if is_a(window, "Dialog")][-1:]:
+                (dialog.getMostRecentFocusOwner() or dialog).requestFocus()
+                self.settle()
+        return owner
 
     def stroke(self, *names):
         """Press a key, and do not wait for ImageJ."""

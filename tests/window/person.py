@@ -192,7 +192,7 @@ class Person(Hands):
         field = next(part for part in _parts(self.window(title)) if is_a(part, "JTextField"))
         self.enter(field, "the folder")
         self.hit("CONTROL", "A")
-        self.type(str(folder))
+        self._type_into(field, str(folder), "the folder")
         self.hit("ENTER")
         self.gone(title)
 
