@@ -38,10 +38,9 @@ def write_weights(path):
     with h5py.File(path, "w") as file:
         file.attrs["layer_names"] = [name.encode() for name in groups]
         file.attrs["backend"], file.attrs["keras_version"] = b"tensorflow", b"2.12.0"
-        for name in groups:
-            file.create_group(name).attrs["weight_names"] = [
-                f"{entry['layer']}/{entry['weight']}:0".encode() for entry in groups[name]
-            ]
+        for name, members in groups.items():
+            places = [f"{entry['layer']}/{entry['weight']}:0".encode() for entry in members]
+            file.create_group(name).attrs["weight_names"] = places
         for entry in spec["weights"]:
             value = make_weight(spec, entry["layer"], entry["weight"], entry["shape"])
             digest.update(np.ascontiguousarray(value, "<f4").tobytes())

@@ -106,6 +106,8 @@ class Config:
         counts = [self.most_anchors, self.proposals, self.training_proposals, self.most_instances, self.train_rois]
         if min(*widths, *counts, self.train_anchors) < 1 or self.classes < 2 or max(*widths, self.classes) > 4096:
             raise ValueError("a number of channels, classes or boxes out of range")
+        if max(self.rpn_nms, self.nms, self.probability, self.positive_fraction) > 1.0 or self.positive_fraction == 0.0:
+            raise ValueError("rpn_nms, nms, probability and positive_fraction are parts of 1, the last above 0")
         if self.backbone not in BLOCKS or self.optimizer not in ("adam", "sgd"):
             raise ValueError(f"backbone {self.backbone!r}, optimizer {self.optimizer!r}")
         if len(self.anchor_scales_px) != len(STRIDES_PX) or not self.anchor_ratios or len(self.mean_pixel) != 3:
