@@ -90,7 +90,8 @@ def load_weights(network: Network, path: Path) -> LoadReport:
         else:
             layer.set_weights([value.astype(np.float32) for value in values])
             loaded.append(name)
-    report = LoadReport(tuple(loaded), tuple(unfit), tuple(missing), tuple(arrays.keys() - network.layers.keys()))
+    skipped = [name for name in arrays if name not in network.layers]
+    report = LoadReport(tuple(loaded), tuple(unfit), tuple(missing), tuple(skipped))
     if not loaded:
         raise ModelError(f"{path} fits no layer of this network ({report}); give weights of a Mask R-CNN")
     return report
@@ -105,11 +106,11 @@ def save_weights(network: Network, path: Path, *, dtype: type[np.floating[Any]] 
         members = groups.setdefault(_NESTED if name in _OF_NESTED else name, [])
         members += [(f"{name}/{weight.name}:0", np.asarray(weight).astype(dtype)) for weight in layer.weights]
     with replacing(path) as temporary, h5py.File(temporary, "w") as file:
-        file.attrs["layer_names"] = [name.encode() for name in groups]
+        file.attrs["layer_names"] = np.array([name.encode() for name in groups])  # bytes, as older Keras asks for
         file.attrs["backend"], file.attrs["keras_version"] = b"tensorflow", b"2.12.0"
         for name, members in groups.items():
             group = file.create_group(name)
-            group.attrs["weight_names"] = [place.encode() for place, _ in members]
+            group.attrs["weight_names"] = np.array([place.encode() for place, _ in members])
             for place, values in members:
                 group[place] = values
 
@@ -127,9 +128,11 @@ def read_arrays(path: Path) -> Arrays:
         root = file.get("model_weights", file)
         for group in _texts(root.attrs["layer_names"]):
             for place in _texts(root[group].attrs["weight_names"]):
-                values = root[group][place]
+                values = np.asarray(root[group][place])
+                if values.dtype.kind not in "fiu":
+                    raise TypeError(f"{group}/{place} holds no numbers")
                 layer = group if group != _NESTED else place.split("/")[-2]
-                arrays.setdefault(layer, []).append(np.asarray(values))
+                arrays.setdefault(layer, []).append(values)
     if not arrays:
         raise ModelError(f"{path} holds no weights; give another file")
     return arrays
