@@ -140,6 +140,9 @@ def resumed(given: TrainSettings, stored: TrainSettings) -> TrainSettings:
     ... ).as_dict()
     True
     """
+    if not isinstance(stored, type(given)):
+        begun = f"this model was begun with {stored.model}"
+        raise SettingsError(f"--model {given.model}: {begun}; leave it out, or train into another folder")
     values = stored.as_dict()
     for option_field in dataclasses.fields(given):
         name, value = option_field.name, getattr(given, option_field.name)

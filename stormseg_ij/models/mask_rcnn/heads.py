@@ -85,7 +85,7 @@ def class_head(config: Config) -> Any:  # noqa: ANN401 (a Keras model)
     x = layers.Flatten()(x)
     logits = layers.Dense(config.classes, name="mrcnn_class_logits", dtype="float32")(x)
     deltas = layers.Dense(4 * config.classes, name="mrcnn_bbox_fc", dtype="float32")(x)
-    return keras.Model(seen, [logits, layers.Reshape((config.classes, 4))(deltas)], name="class_head")
+    return keras.Model(seen, [logits, layers.Reshape((config.classes, 4), dtype="float32")(deltas)], name="class_head")
 
 
 def mask_head(config: Config) -> Any:  # noqa: ANN401 (a Keras model)
