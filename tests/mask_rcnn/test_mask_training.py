@@ -1,5 +1,6 @@
 """Training of a tiny network: checkpoints, starts, layers that stay, and what is written."""
 
+import dataclasses
 import json
 import shutil
 
@@ -110,13 +111,15 @@ def test_a_resumed_training_equals_one_run(data, whole_run, tmp_path):
     whole, reports = whole_run
     parts = tmp_path / "model"
     (first,) = train(data, parts, MaskTrainSettings(**{**TINY, "epochs": 1}))
-    (second,) = train(data, parts, MaskTrainSettings(resume=True, epochs=2))
+    (second,) = train(data, parts, MaskTrainSettings(resume=True, epochs=2, most_instances=300))
     assert [first.epoch, second.epoch] == [1, 2]
     for one, other in zip(reports, (first, second), strict=True):
         assert other.validation_loss == pytest.approx(one.validation_loss, rel=1e-5)
     weights = [read_arrays(folder / "weights_last.h5") for folder in (whole, parts)]
     assert not differing(*weights, limit=1e-6)
     assert {path.name for path in (parts / "checkpoint").iterdir()} == {"state.json", "epoch_2.weights.h5"}
+    configs = [Config.read(folder) for folder in (whole, parts)]
+    assert configs[1] == dataclasses.replace(configs[0], most_instances=300)  # what may change does
 
 
 @pytest.mark.parametrize(
@@ -255,11 +258,13 @@ def test_random_weights_need_normalisations_that_count_the_batch(data, whole_run
     assert {name for name in statistics(before) if not name.startswith("mrcnn")} <= moved
 
 
-def test_mixed_precision_ends_in_a_model_of_32_bits(data, tmp_path):
+@pytest.mark.parametrize(("half", "dtype"), [(False, np.float32), (True, np.float16)])
+def test_mixed_precision_ends_in_a_model_of_as_many_bits_as_asked_for(data, tmp_path, half, dtype):
     import keras
 
-    folder, arrays = trained(data, tmp_path / "model", mixed_precision=True, truth_proposals=True)
-    assert all(np.isfinite(value).all() and value.dtype == np.float32 for one in arrays.values() for value in one)
+    settings = {"mixed_precision": True, "half_precision": half, "truth_proposals": True}
+    folder, arrays = trained(data, tmp_path / "model", **settings)
+    assert all(np.isfinite(value).all() and value.dtype == dtype for one in arrays.values() for value in one)
     assert keras.mixed_precision.dtype_policy().name == "float32"
     assert len(models.load(str(folder)).sha256) == 64
 

@@ -211,3 +211,18 @@ def test_a_whole_image_is_segmented_in_tiles_and_in_one_go(ij, trained, route):
     assert result.labels.shape == (192, 192)
     score = metrics.score(result.labels, labels, iou=0.5)
     assert score.f1 > 0.5, score  # two images learned by heart, seen where others lie beside them
+
+
+def test_a_model_that_saw_more_than_it_keeps_says_so(ij, trained):
+    network = dataclasses.replace(
+        trained.model.network, config=dataclasses.replace(trained.model.network.config, most_instances=2)
+    )
+    model = dataclasses.replace(trained.model, network=network)
+    assert (model.most_instances, trained.model.most_instances) == (2, 400)
+    image = Image(trained.gray[0].astype(np.uint8), "four discs", Calibration(1.0, 1.0, "pixel"))
+    for route, advice in (("tile", "--tile 256"), ("resize", "--route tile")):
+        settings = SegmentSettings(size=64, route=route, refine=False, probability=0.5, nms=0.3)
+        result = pipeline.segment(image, settings, ij=ij, model=model)
+        assert result.count <= 2
+        assert any("keeps 2 nuclei" in note and note.endswith(f"give {advice}") for note in result.notes)
+        assert not pipeline.segment(image, settings, ij=ij, model=trained.model).notes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,10 @@ def train(  # noqa: PLR0913 (as `stardist.train`)
         raise ModelError(f"{folder} was begun as a {settings.model}; train into another folder")
     if state.epoch >= settings.epochs:
         raise ModelError(f"{folder} has finished its {settings.epochs} epochs; give a larger --epochs to go on")
-    config = Config.read(folder) if state.epoch else _config(settings, mean, start)
+    if state.epoch:
+        config = dataclasses.replace(Config.read(folder), most_instances=settings.most_instances)
+    else:
+        config = _config(settings, mean, start)
     trainer = _trainer(config, settings)
     if state.epoch:
         state.restore(folder, trainer.whole)
