@@ -9,7 +9,7 @@ import numpy as np
 
 from stormseg_ij.bridge.java import proxy
 
-PATIENCE_SECONDS = 40.0
+PATIENCE_SECONDS = 90.0
 _LOOK_SECONDS = 0.02
 _SHOWN_SECONDS = 0.3
 _FOCUS_SECONDS = 2.0

@@ -18,7 +18,7 @@ from pathlib import Path
 from stormseg_ij.bridge.java import proxy
 
 LEFT_BUTTON = 1 << 10
-PATIENCE_SECONDS = 40.0
+PATIENCE_SECONDS = 90.0
 FALLBACKS = "STORMSEG_FALLBACKS"
 """Environment variable: a file that gets a line for each click and key that the display lost for good."""
 _CLICKS = 4
