@@ -42,7 +42,7 @@ def data(tmp_path_factory):
 @pytest.fixture(scope="module", autouse=True)
 def _few_patches():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("stormseg_ij.train._VALIDATION_PATCHES", 2)
+        patch.setattr("stormseg_ij.train._VALIDATION_PATCHES", 1)
         yield
 
 

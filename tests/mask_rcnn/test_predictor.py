@@ -1,4 +1,4 @@
-"""A Mask R-CNN as the pipeline sees it: thresholds afterwards, masks in their boxes, tiles."""
+"""A Mask R-CNN as the pipeline sees it: thresholds afterwards, masks in their boxes, images learned by heart, tiles."""
 
 import dataclasses
 import math
@@ -82,6 +82,37 @@ def test_planes_become_gray_values_and_multiples_of_64():
         assert window == (0, 0, *shape)
         assert image[: shape[0], : shape[1]].all()
         assert image.sum() == shape[0] * shape[1]
+
+
+# ---- two images learned by heart
+
+
+def drawn(found, shape):
+    """Labels of candidates, the more probable above."""
+    labels = np.zeros(shape, np.int32)
+    for place in reversed(range(len(found))):
+        instance = found.draw(place, shape, (1.0, 1.0))
+        if instance is not None:
+            labels[instance.box][instance.mask] = place + 1
+    return labels
+
+
+def test_two_images_learned_by_heart_are_found_again(trained):
+    for image, labels in zip(trained.gray, trained.labels, strict=True):
+        found = trained.model.predict(image / np.float32(255.0), probability=0.5, nms=0.3)
+        score = metrics.score(drawn(found, labels.shape), labels, iou=0.7)
+        assert score.f1 > 0.95, score
+
+
+def test_every_loss_falls(trained):
+    first, last = trained.losses[:10].mean(axis=0), trained.losses[-10:].mean(axis=0)
+    assert trained.losses.shape == (120, 6)
+    assert (last < 0.5 * first).all(), (first, last)
+    assert last[0] < 0.1 * first[0]
+
+
+def test_the_total_is_the_sum_of_the_five(trained):
+    np.testing.assert_allclose(trained.losses[:, 0], trained.losses[:, 1:].sum(axis=1), rtol=1e-5)
 
 
 # ---- boxes that are given
