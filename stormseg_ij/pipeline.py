@@ -268,7 +268,8 @@ def _find(
     if full:
         smaller = f"--tile {max(used.tile // 2, 128)}" if tiled else "--route tile"
         what = f"the model keeps {model.most_instances} nuclei of what it sees at once, and saw so many"
-        notes = (*notes, f"{what} {full} times: some may be missing; give {smaller}")
+        where = f" in {full} tiles" if tiled else ""
+        notes = (*notes, f"{what}{where}: some may be missing; give {smaller}")
     return found, tiles, notes
 
 

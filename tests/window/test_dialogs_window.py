@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from person import until
 
+from stormseg_ij import models
 from stormseg_ij.commands import COMMANDS, previewing
 from stormseg_ij.image import Image, read_image, write_labels
 from stormseg_ij.imagej_settings import in_keys
@@ -175,7 +176,7 @@ def test_a_model_folder_is_found_by_browsing_and_stays_in_the_list(person, bench
     assert part.getOverlay().size() > 3
     person.choose("Plugins", "StormSeg", SEGMENT)
     model = person.field(SEGMENT, "Model")
-    assert [str(model.getItem(i)) for i in range(model.getItemCount())] == ["stardist-storm", str(folder)]
+    assert [str(model.getItem(i)) for i in range(model.getItemCount())] == [*models.shipped(), str(folder)]
 
 
 def test_labels_to_rois_and_score_use_other_open_images(person, bench, ij, part, tmp_path):

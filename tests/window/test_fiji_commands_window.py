@@ -20,12 +20,14 @@ pytestmark = pytest.mark.window
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d[^\t\n]*")
 TITLE = "tissue one.tif"
 WITHOUT_NUCLEI = ("Preprocess STORM Image", "Segment Nuclei")
+MASK_RCNN = "Segment Nuclei, by Mask R-CNN"
 OPTIONS = {
     "Preprocess STORM Image": "size=120 blur=1.5 equalize=true", "Segment Nuclei": "rois=replace label_image=true",
     "Measure Nuclei": "nuclei=all", "Score Against Truth": "truth=[TRUTH] iou=0.5", "Smooth Nuclei": "sigma=1.5",
-    "Labels to ROIs": "rois=append",
+    "Labels to ROIs": "rois=append", MASK_RCNN: "model=mask-rcnn-storm size=180",
 }  # fmt: skip
 ALIKE = [command.name for command in headers.commands() if command.name not in ("Restore Nuclei", "StormSeg Doctor")]
+CASES = [*ALIKE, MASK_RCNN]
 
 
 class Hosted:
@@ -94,12 +96,13 @@ def prepare(door, name, imp):
         driver.manager().reset()
 
 
-def left_by(door, make_scene, name):
+def left_by(door, make_scene, case):
     """Run a command in its scene; return what was said, and the state without the times of day."""
+    name = case.partition(",")[0]
     imp = make_scene(door, nuclei=name not in WITHOUT_NUCLEI)
     prepare(door, name, imp)
     before = door.driver.state()
-    outcome = door.macro(name, OPTIONS.get(name, " ").replace("TRUTH", str(make_scene.truth)))
+    outcome = door.macro(name, OPTIONS.get(case, " ").replace("TRUTH", str(make_scene.truth)))
     state = door.driver.state()
     assert name == "Next Nucleus to Review" or state != before, outcome
     log = [re.sub(r"in [\d.]+ s", "", line) for line in outcome.log]
@@ -113,14 +116,14 @@ def elsewhere(ij, make_scene):
     workbench = commands.install(ij)
     try:
         door = Hosted(workbench)
-        return {name: left_by(door, make_scene, name) for name in ALIKE}
+        return {case: left_by(door, make_scene, case) for case in CASES}
     finally:
         workbench.close()
 
 
-@pytest.mark.parametrize("name", ALIKE)
-def test_each_command_leaves_what_it_leaves_elsewhere(fiji, make_scene, elsewhere, name):
-    assert left_by(fiji, make_scene, name) == elsewhere[name]
+@pytest.mark.parametrize("case", CASES)
+def test_each_command_leaves_what_it_leaves_elsewhere(fiji, make_scene, elsewhere, case):
+    assert left_by(fiji, make_scene, case) == elsewhere[case]
 
 
 def test_segment_finds_what_the_command_line_finds(fiji, make_scene, result, tmp_path):
