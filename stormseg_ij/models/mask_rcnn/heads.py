@@ -7,6 +7,9 @@ from typing import Any
 from stormseg_ij.models.mask_rcnn.backbone import batch_norm
 from stormseg_ij.models.mask_rcnn.config import MASK_POOL, POOL, Config
 
+_INSIDE = 1.0 - 1e-6
+"""TensorFlow rounds, and gives zeros for points that it finds just past the last row or column."""
+
 _USUAL_PX = 224.0  # a box of this side, in an image of any size, is looked at on P4
 
 
@@ -37,7 +40,7 @@ def cut_out(maps: Any, boxes: Any, images: Any, *, shape: Any, side: int) -> Any
     """
     import tensorflow as tf
 
-    boxes = tf.stop_gradient(boxes)
+    boxes = tf.minimum(tf.stop_gradient(boxes), _INSIDE)
     sides = boxes[:, 2:] - boxes[:, :2]
     root = tf.sqrt(tf.maximum(sides[:, 0] * sides[:, 1], 1e-12))  # boxes of no size are padding
     area = tf.cast(shape[0] * shape[1], tf.float32)
