@@ -8,7 +8,7 @@ import pytest
 
 from stormseg_ij.errors import ModelError
 from stormseg_ij.models.mask_rcnn.anchors import anchors_px
-from stormseg_ij.models.mask_rcnn.config import BLOCKS, PRESETS, Config
+from stormseg_ij.models.mask_rcnn.config import BLOCKS, MATTERPORT, Config
 from stormseg_ij.models.mask_rcnn.network import Network
 from stormseg_ij.models.mask_rcnn.weights import _NESTED, _OF_NESTED
 
@@ -128,12 +128,10 @@ def test_defaults_are_the_papers():
     assert config.positives == 84  # a third of 256, cut off
 
 
-def test_matterports_and_the_notebooks_numbers():
-    matterport, notebook = Config(**PRESETS["matterport"]), Config(**PRESETS["notebook"])
-    assert (matterport.nms, matterport.probability, matterport.train_rois) == (0.3, 0.0, 128)
+def test_matterports_numbers():
+    matterport = Config(**MATTERPORT)
+    assert (matterport.nms, matterport.probability, matterport.train_rois) == (0.3, 0.5, 128)
     assert matterport.mean_pixel == (43.53, 39.56, 48.22)
-    assert (notebook.nms, notebook.probability, notebook.most_instances) == (0.3, 0.7, 256)
-    assert PRESETS["paper"] == {}
 
 
 def test_a_config_is_read_as_it_was_written(tmp_path, narrow):

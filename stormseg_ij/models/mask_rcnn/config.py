@@ -31,7 +31,7 @@ POOL, MASK_POOL, MASK_SIDE = 7, 14, 28
 class Config:
     """Everything that decides what a Mask R-CNN computes; the defaults are the paper's.
 
-    What the paper leaves open is taken from its authors' notebook (`PRESETS`).
+    What the paper leaves open is taken from its authors' notebook.
 
     Attributes
     ----------
@@ -141,15 +141,7 @@ class Config:
             temporary.write_text(json.dumps(dataclasses.asdict(self), indent=2) + "\n", encoding="utf-8")
 
 
-PRESETS: dict[str, dict[str, Any]] = {
-    "paper": {},
-    "matterport": {
-        "nms": 0.3, "probability": 0.0, "training_proposals": 1000, "proposals": 2000, "train_rois": 128,
-        "mean_pixel": (43.53, 39.56, 48.22), "optimizer": "sgd",
-    },
-    "notebook": {"nms": 0.3, "probability": 0.7, "most_instances": 256, "optimizer": "sgd"},
+MATTERPORT: dict[str, Any] = {
+    "nms": 0.3, "train_rois": 128, "mean_pixel": (43.53, 39.56, 48.22), "optimizer": "sgd",
 }  # fmt: skip
-"""What differs from the paper's numbers in Matterport's sample for nuclei, and in the notebook of the paper's authors.
-
-Matterport's proposals are compared at an IoU of 0.9 while it trains: `training.TRAINING_NMS`.
-"""
+"""What differs from the paper's numbers in Matterport's sample for nuclei, of which a weights file tells nothing."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from stormseg_ij.errors import ModelError
 from stormseg_ij.files import replacing
-from stormseg_ij.models.mask_rcnn.config import BLOCKS, PRESETS, Config
+from stormseg_ij.models.mask_rcnn.config import BLOCKS, MATTERPORT, Config
 from stormseg_ij.models.mask_rcnn.network import Network
 
 Arrays = dict[str, list[NDArray[Any]]]
@@ -158,7 +158,7 @@ def config_of(path: Path) -> Config:
             head_width=arrays["mrcnn_class_conv1"][0].shape[3],
             mask_width=arrays["mrcnn_mask_conv1"][0].shape[3],
             classes=arrays["mrcnn_class_logits"][0].shape[1],
-            **PRESETS["matterport"] | {"probability": 0.5},
+            **MATTERPORT,
         )
     except (KeyError, IndexError, StopIteration, ValueError) as error:
         known = ", ".join(BLOCKS)
