@@ -23,7 +23,6 @@ _LADDER_START_PX = 128
 _ENLARGED_UP_TO_PX = 4096  # larger images are never enlarged: small nuclei are seen well enough, and memory is dear
 _SIZE_WITHOUT_NUCLEI_PX = 512  # the paper's
 _SURE, _CLEARLY = 0.8, 0.08  # chosen on simulated images, as the next one
-_DISTRUST = 0.025  # taken off the probability for each factor of 2 between the size of what is found and the model's
 _NUCLEUS_UM = (4.0, 30.0)  # diameters of nuclei, from lymphocytes to large cultured cells
 _LEAST_BELIEVED = 0.5  # below this probability a size is no find
 
@@ -52,7 +51,12 @@ class Scale:
 
 
 def find_scale(
-    image: Image, diameter: float | None, predict: Callable[[int], Candidates], *, largest_px: int = LARGEST_SIZE_PX
+    image: Image,
+    diameter: float | None,
+    predict: Callable[[int], Candidates],
+    *,
+    distrust: float = 0.025,
+    largest_px: int = LARGEST_SIZE_PX,
 ) -> Scale:
     """Find the longer side at which the nuclei have the diameter that the model was trained for.
 
@@ -69,13 +73,16 @@ def find_scale(
         Of the model (`ModelInfo.nucleus_diameter_px`). None: the image stays as it is.
     predict : callable
         ``predict(size)`` segments the image, or parts of it, with the longer side resized to `size`.
+    distrust : float
+        What is taken off the probability for each factor of 2 between the size of what is found and the model's. A
+        network that is as sure of clumps and fragments as of nuclei needs more of it.
     largest_px : int
         The largest size there may be.
     """
     longest = max(*image.shape, SMALLEST_SIZE_PX)
     if diameter is None:
         return Scale(longest, "the image's own: the model states no size of nuclei")
-    search = _Search(longest, diameter, predict, largest_px)
+    search = _Search(longest, diameter, predict, distrust, largest_px)
     sizes = ladder(min(longest, largest_px))
     limits = size_limits(image, diameter)
     if limits is not None:
@@ -89,8 +96,11 @@ def find_scale(
 class _Search:
     """Tries sizes and keeps the surest."""
 
-    def __init__(self, longest: int, diameter: float, predict: Callable[[int], Candidates], largest_px: int) -> None:
+    def __init__(
+        self, longest: int, diameter: float, predict: Callable[[int], Candidates], distrust: float, largest_px: int
+    ) -> None:
         self._predict, self._longest, self._diameter, self._largest = predict, longest, diameter, largest_px
+        self._distrust = distrust
         self._best = float(min(longest, _SIZE_WITHOUT_NUCLEI_PX))
         self._tried: dict[int, tuple[float, float]] = {}
         self.surest = 0.0
@@ -102,7 +112,7 @@ class _Search:
                 continue
             sure, typical = self._try(size)
             if typical:
-                sure -= _DISTRUST * abs(float(np.log2(typical / self._diameter)))
+                sure -= self._distrust * abs(float(np.log2(typical / self._diameter)))
             if sure > self.surest:
                 self._best, self.surest = size * self._diameter / typical, sure
             elif self.surest > _SURE and 0.0 < sure < self.surest - _CLEARLY:

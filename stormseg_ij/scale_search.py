@@ -51,7 +51,13 @@ def search_scale(image: Image, used: SegmentSettings, model: Model, ij: Processi
     used = dataclasses.replace(used, probability=loose, nms=min(model.nms, MOST_NMS))
     sampler = _Sampler(image, used, model, ij)
     largest = ONE_GO_SIZE_PX if used.route == "resize" else LARGEST_SIZE_PX
-    scale = find_scale(image, model.info.nucleus_diameter_px, sampler.predict, largest_px=largest)
+    scale = find_scale(
+        image,
+        model.info.nucleus_diameter_px,
+        sampler.predict,
+        distrust=model.info.size_distrust,
+        largest_px=largest,
+    )
     return scale, sampler.seconds_per_mpx
 
 

@@ -22,6 +22,7 @@ from stormseg_ij.settings import TrainSettings, flag
 from stormseg_ij.stream import Stream
 
 _VALIDATION_PATCHES = 64
+_SIZE_DISTRUST = 0.2  # of Mask R-CNN, which is as sure of fragments as of nuclei: benchmarks/choices.py
 # On resuming; the rest would make it another training.
 _CHANGEABLE = ("epochs", "steps", "learning_rate", "cosine", "workers", "half_precision", "most_instances")
 
@@ -80,7 +81,8 @@ def train(
         nucleus_diameter_px=settings.diameter,
         gamma=settings.gamma,
         blur_px=settings.blur,
-        refine=True,  # polygons and masks of 28 x 28 gain: benchmarks/refine.py
+        refine=True,  # polygons and masks of 28 x 28 gain: benchmarks/choices.py
+        size_distrust=before.size_distrust if settings.model == "stardist" else _SIZE_DISTRUST,
     )
     with contextlib.ExitStack() as open_sources:
         source = _Folder(data, info, settings) if data else open_sources.enter_context(Stream(info, settings))

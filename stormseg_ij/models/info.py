@@ -39,6 +39,8 @@ class ModelInfo:
     levels : str
         ``"percentiles"``: as above. ``"type"``: what counts is the whole range of the pixels' type, whatever the
         image holds (floating point: 0 to its largest value), as for weights of Matterport's.
+    size_distrust : float
+        As in `scale.find_scale`.
     """
 
     kind: str = "stardist"
@@ -49,6 +51,7 @@ class ModelInfo:
     blur_px: float = 0.0
     refine: bool = False
     levels: str = "percentiles"
+    size_distrust: float = 0.025
 
     def __post_init__(self) -> None:
         """Refuse values that would fail later, in the middle of the work."""
@@ -58,12 +61,15 @@ class ModelInfo:
             self.high_percentile,
             self.gamma,
             self.blur_px,
+            self.size_distrust,
             1.0 if diameter is None else diameter,
         )
         texts_and_truths = isinstance(self.kind, str) and isinstance(self.refine, bool)
         if not texts_and_truths or not all(isinstance(number, int | float) for number in numbers):
             raise TypeError(f"a text or number of the wrong kind in {self}")
-        if not (0.0 <= self.low_percentile < self.high_percentile <= 100.0 and self.gamma > 0.0 <= self.blur_px):
+        if not (
+            0.0 <= self.low_percentile < self.high_percentile <= 100.0 and self.gamma > 0.0 <= self.blur_px
+        ) or not (0.0 <= self.size_distrust <= 10.0):
             raise ValueError(f"a number out of range in {self}")
         if self.levels not in ("percentiles", "type"):
             raise ValueError(f"levels {self.levels!r}; give percentiles or type")
