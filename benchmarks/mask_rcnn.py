@@ -71,12 +71,12 @@ def predict(name: str, side: int, runs: int) -> dict[str, float]:
 
 def train(name: str, runs: int) -> dict[str, float]:
     """Measure one step of training."""
-    import keras
-
     from stormseg_ij.models.keras_setup import load_tensorflow
     from stormseg_ij.models.mask_rcnn.network import Network
 
-    load_tensorflow()
+    load_tensorflow()  # first: it silences what TensorFlow says while it is imported
+    import keras
+
     settings = train_settings({"model": "mask-rcnn", **TRAININGS[name]})
     assert isinstance(settings, MaskTrainSettings)
     keras.utils.set_random_seed(0)

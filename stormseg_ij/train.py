@@ -22,7 +22,7 @@ from stormseg_ij.settings import TrainSettings, flag
 from stormseg_ij.stream import Stream
 
 _VALIDATION_PATCHES = 64
-_SIZE_DISTRUST = 0.2  # of Mask R-CNN, which is as sure of fragments as of nuclei: benchmarks/choices.py
+_SIZE_DISTRUST = 0.1  # of Mask R-CNN, which is as sure of fragments as of nuclei: benchmarks/choices.py
 # On resuming; the rest would make it another training.
 _CHANGEABLE = ("epochs", "steps", "learning_rate", "cosine", "workers", "half_precision", "most_instances")
 

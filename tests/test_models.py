@@ -10,6 +10,7 @@ import pytest
 
 from stormseg_ij import models
 from stormseg_ij.errors import ModelError, SettingsError
+from stormseg_ij.metrics import score
 from stormseg_ij.models.info import ModelInfo
 from stormseg_ij.models.stardist import PAPER_NMS, PAPER_PROBABILITY, StarDist
 from stormseg_ij.simulate import simulate
@@ -198,3 +199,16 @@ def test_a_probability_below_what_was_kept_is_refused(model):
     seen = model.look(np.zeros((32, 32), np.float32), least_probability=0.3)
     with pytest.raises(SettingsError, match=r"probability 0\.2 is below 0\.3, the least that was kept; give a higher"):
         seen.candidates(probability=0.2, nms=0.3)
+
+
+def test_the_shipped_mask_r_cnn_finds_simulated_nuclei():
+    model = models.load("mask-rcnn-storm")
+    scene = simulate(np.random.default_rng(901), kind="cell", size=256, diameter=32.0)
+    found = model.predict(model.info.normalize(scene.image), probability=model.probability, nms=model.nms)
+    labels = np.zeros(scene.labels.shape, np.int32)
+    for place in reversed(range(len(found))):
+        if (one := found.draw(place, labels.shape, (1.0, 1.0))) is not None:
+            labels[one.box][one.mask] = place + 1
+    assert scene.labels.max() > 5
+    assert score(labels, scene.labels, iou=0.5).f1 > 0.8
+    assert sum(path.stat().st_size for path in (models.WEIGHTS / "mask-rcnn-storm").iterdir()) < 18e6
