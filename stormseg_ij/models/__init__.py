@@ -83,8 +83,8 @@ def find(model: str) -> Path:
     if path.is_file() and path.suffix.lower() in WEIGHTS_SUFFIXES:
         return path
     if not path.is_dir():
-        what = "a model folder, a weights file of Mask R-CNN (.h5)"
-        raise ModelError(f"no model {model!r}; give {what}, or one of {', '.join(shipped())}")
+        names = ", ".join(shipped())
+        raise ModelError(f"no model {model!r}; give a model folder or one of {names}, or a Mask R-CNN's weights (.h5)")
     if not (path / "config.json").is_file():
         raise ModelError(f"{model} is no model folder: it has no config.json; give the folder that holds it")
     return path
