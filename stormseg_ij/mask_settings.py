@@ -14,10 +14,10 @@ PRESETS: dict[str, dict[str, Any]] = {
     "paper": {},
     "matterport": {
         "epochs": 40, "steps": 110, "batch": 6, "patch": 512, "learning_rate": 1e-3, "optimizer": "sgd",
-        "train_rois": 128, "training_nms": 0.9, "final_nms": 0.3, "min_probability": 0.05,
+        "train_rois": 128, "aligned": False, "training_nms": 0.9, "final_nms": 0.3, "min_probability": 0.05,
     },
     "notebook": {
-        "epochs": 20, "steps": 200, "learning_rate": 1e-3, "optimizer": "sgd", "final_nms": 0.3,
+        "epochs": 20, "steps": 200, "learning_rate": 1e-3, "optimizer": "sgd", "aligned": False, "final_nms": 0.3,
         "min_probability": 0.7, "most_instances": 256,
     },
 }  # fmt: skip
@@ -61,6 +61,10 @@ class MaskTrainSettings(TrainSettings):
     train_anchors: int = option(64, "for mask-rcnn: anchors per image that count", minimum=2, maximum=4096)
     train_rois: int = option(256, "for mask-rcnn: regions per image for the heads", minimum=3, maximum=2048)
     truth_proposals: bool = option(False, "for mask-rcnn: train the heads on the true boxes too")
+    aligned: bool = option(
+        True,
+        "for mask-rcnn: boxes see the map where they lie; --no-aligned: as Matterport's, a point off at an image's end",
+    )
     training_nms: float = option(
         0.7, "for mask-rcnn: overlap (IoU) above which the less probable of two proposals goes, while it trains",
         above=0.0, maximum=1.0,

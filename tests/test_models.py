@@ -104,7 +104,7 @@ def test_a_damaged_folder_is_one_line(model_folder, name, content, message):
 
 
 def test_missing_models_are_one_line(tmp_path, model_folder):
-    message = r"no model 'stardist-strom'; give a model folder, a weights file .*, or one of .*stardist-storm"
+    message = r"no model 'stardist-strom'; give a model folder or one of .*stardist-storm, or .*weights"
     with pytest.raises(ModelError, match=message):
         models.load("stardist-strom")
     with pytest.raises(ModelError, match=r"has no config\.json"):

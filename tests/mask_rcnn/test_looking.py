@@ -6,6 +6,7 @@ import slow
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stormseg_ij.models.mask_rcnn.anchors import normalised
 from stormseg_ij.models.mask_rcnn.config import Config
 from stormseg_ij.models.mask_rcnn.detection import choose, refine
 from stormseg_ij.models.mask_rcnn.heads import cut_out
@@ -188,3 +189,21 @@ def test_equal_scores_keep_their_order():
     boxes = np.array([[0.2 * i, 0, 0.2 * i + 0.1, 0.1] for i in range(5)], np.float32)
     found = choose(boxes, np.ones(5, np.int32), np.full(5, 0.6, np.float32), probability=0.5, nms=0.3, most=3)
     assert found.tolist() == [0, 1, 2]
+
+
+def test_aligned_boxes_see_the_same_wherever_they_lie():
+    """A box over the same pixels, seen in an image and in a part of it that begins at a multiple of 64."""
+    rng = np.random.default_rng(5)
+    maps = [rng.random((1, 256 // stride, 256 // stride, 3)).astype(np.float32) for stride in (4, 8, 16, 32)]
+    parts = [one[:, 128 // stride :, 64 // stride :] for one, stride in zip(maps, (4, 8, 16, 32), strict=True)]
+    box = np.array([[150, 90, 181, 130], [180, 150, 200, 240]])
+
+    def seen(of, corner, shape, *, aligned):
+        boxes = normalised(box - np.array([*corner, *corner]), shape)
+        images = np.zeros(2, np.int32)
+        return cut_out(of, boxes, images, shape=np.array(shape, np.int32), side=7, aligned=aligned).numpy()
+
+    whole = seen(maps, (0, 0), (256, 256), aligned=True)
+    np.testing.assert_allclose(seen(parts, (128, 64), (128, 192), aligned=True), whole, atol=1e-4)
+    slid = seen(parts, (128, 64), (128, 192), aligned=False) - seen(maps, (0, 0), (256, 256), aligned=False)
+    assert np.abs(slid).max() > 0.05

@@ -44,12 +44,12 @@ def test_thresholds_after_the_network_give_what_it_gives_with_them(model, plane)
         assert (np.diff(found.scores) <= 0.0).all()
         numbers.append(len(found))
     assert numbers[0] >= numbers[4] >= numbers[1]
-    assert numbers[2] >= numbers[4] >= 8
+    assert numbers[2] >= numbers[4] > 4
 
 
 def test_masks_lie_in_the_plane(model, plane):
     found = model.predict(plane, probability=0.05, nms=0.7)
-    assert len(found) > 8
+    assert len(found) > 4
     assert (found.polygons.size, found.scores.dtype) == (0, np.float32)
     for mask, corner in zip(found.masks, found.corners, strict=True):
         assert (corner >= 0).all()

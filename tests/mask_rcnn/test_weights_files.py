@@ -328,7 +328,7 @@ def test_a_missing_file_is_one_line(tmp_path, other):
     for read in (config_of, lambda path: load_weights(other, path)):
         with pytest.raises(ModelError, match=r"^no file .*missing\.h5; give a weights file \(\.h5\)$"):
             read(path)
-    with pytest.raises(ModelError, match=r"no model '.*missing\.h5'; give a model folder, a weights file"):
+    with pytest.raises(ModelError, match=r"no model '.*missing\.h5'; give a model folder or .*weights \(\.h5\)$"):
         models.load(str(path))
     with pytest.raises(ModelError, match=r"no file "):
         load_weights(other, tmp_path)  # a folder

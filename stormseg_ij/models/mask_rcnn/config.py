@@ -62,6 +62,9 @@ class Config:
     positive_fraction : float
         Of `train_rois`.
     weight_decay : float
+    aligned : bool
+        Whether a box is cut out of a map where it lies. Matterport's boxes slide by up to a point of the map towards
+        the end of an image, so that a nucleus' mask depends on where in an image or tile it lies.
     optimizer : str
         ``"adam"``, or ``"sgd"`` with momentum 0.9 and gradients cut to a norm of 5 per weight.
     """
@@ -87,6 +90,7 @@ class Config:
     train_rois: int = 256
     positive_fraction: float = 0.33
     weight_decay: float = 1e-4
+    aligned: bool = False
     optimizer: str = "adam"
 
     def __post_init__(self) -> None:
@@ -100,6 +104,8 @@ class Config:
             kind = str if isinstance(option.default, str) else int if isinstance(option.default, int) else float
             for one in values:
                 number = isinstance(one, int | float) and not isinstance(one, bool)
+                if isinstance(option.default, bool) != isinstance(one, bool):
+                    raise ValueError(f"{option.name} {one!r}")
                 if not (isinstance(one, kind) or (kind is float and number)) or (number and not 0.0 <= one <= 1e6):
                     raise ValueError(f"{option.name} {one!r}")
         widths = [self.backbone_width, self.pyramid_width, self.rpn_width, self.head_width, self.mask_width]

@@ -13,7 +13,15 @@ _INSIDE = 1.0 - 1e-6
 _USUAL_PX = 224.0  # a box of this side, in an image of any size, is looked at on P4
 
 
-def cut_out(maps: Any, boxes: Any, images: Any, *, shape: Any, side: int) -> Any:  # noqa: ANN401 (TensorFlow tensors)
+def cut_out(
+    maps: Any,  # noqa: ANN401 (TensorFlow tensors)
+    boxes: Any,  # noqa: ANN401
+    images: Any,  # noqa: ANN401
+    *,
+    shape: Any,  # noqa: ANN401
+    side: int,
+    aligned: bool = False,
+) -> Any:  # noqa: ANN401
     """Sample the pyramid in boxes, each on the level of its size, bilinearly and once per point.
 
     Parameters
@@ -28,6 +36,8 @@ def cut_out(maps: Any, boxes: Any, images: Any, *, shape: Any, side: int) -> Any
         Rows and columns of the network's input.
     side : int
         Points per side of what is returned.
+    aligned : bool
+        As `Config.aligned`.
 
     Returns
     -------
@@ -40,7 +50,7 @@ def cut_out(maps: Any, boxes: Any, images: Any, *, shape: Any, side: int) -> Any
     """
     import tensorflow as tf
 
-    boxes = tf.minimum(tf.stop_gradient(boxes), _INSIDE)
+    boxes = tf.stop_gradient(boxes)
     sides = boxes[:, 2:] - boxes[:, :2]
     root = tf.sqrt(tf.maximum(sides[:, 0] * sides[:, 1], 1e-12))  # boxes of no size are padding
     area = tf.cast(shape[0] * shape[1], tf.float32)
@@ -49,14 +59,26 @@ def cut_out(maps: Any, boxes: Any, images: Any, *, shape: Any, side: int) -> Any
     parts, places = [], []
     for number, seen in enumerate(maps, start=2):
         here = tf.where(level == number)[:, 0]
+        places_in = tf.gather(boxes, here)
+        if aligned:
+            places_in = _on_map(places_in, tf.cast(tf.shape(seen)[1:3], tf.float32), tf.cast(shape, tf.float32))
         parts.append(
             tf.image.crop_and_resize(
-                tf.cast(seen, tf.float32), tf.gather(boxes, here), tf.gather(images, here), (side, side)
+                tf.cast(seen, tf.float32), tf.minimum(places_in, _INSIDE), tf.gather(images, here), (side, side)
             )
         )
         places.append(here)
     order = tf.argsort(tf.concat(places, axis=0))
     return tf.gather(tf.concat(parts, axis=0), order)
+
+
+def _on_map(boxes: Any, points: Any, pixels: Any) -> Any:  # noqa: ANN401 (TensorFlow tensors)
+    """Return boxes as parts of a map whose points lie in the middle of the pixels that they stand for."""
+    import tensorflow as tf
+
+    points, pixels = tf.tile(points, [2]), tf.tile(pixels, [2])
+    places = (boxes * (pixels - 1.0) + 0.5) * points / pixels - 0.5
+    return tf.clip_by_value(places / (points - 1.0), 0.0, 1.0)
 
 
 def class_head(config: Config) -> Any:  # noqa: ANN401 (a Keras model)

@@ -99,7 +99,7 @@ def network_settings(folder: Path) -> dict[str, str | int]:
 
 def _config(settings: MaskTrainSettings, mean: float, start: Path | None) -> Config:
     """Return the numbers of the network that these settings ask for."""
-    names = (*_SHAPE, "train_anchors", "train_rois", "optimizer", "most_instances")
+    names = (*_SHAPE, "train_anchors", "train_rois", "optimizer", "most_instances", "aligned")
     values: dict[str, Any] = {name: getattr(settings, name) for name in names}
     values |= {"nms": settings.final_nms, "probability": settings.min_probability}
     mean_pixel = (round(255.0 * mean, 2),) * 3 if start is None else Config.read(start).mean_pixel

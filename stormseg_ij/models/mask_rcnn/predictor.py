@@ -156,7 +156,7 @@ class MaskRCNN:
             config=config, number=config.proposals, nms=config.rpn_nms,
         )  # fmt: skip
         images = tf.zeros(tf.shape(proposals)[0], tf.int32)
-        seen = cut_out(maps, proposals, images, shape=tf.shape(image)[1:3], side=POOL)
+        seen = cut_out(maps, proposals, images, shape=tf.shape(image)[1:3], side=POOL, aligned=config.aligned)
         class_logits, corrections = self.network.class_head(seen, training=False)
         return maps, *refine(proposals, tf.nn.softmax(class_logits), corrections, window)
 
@@ -229,7 +229,14 @@ class BoxPrediction:
             part = new[start : start + _BATCH]
             boxes = tf.constant(self.boxes[part])
             images = tf.zeros(len(part), tf.int32)
-            seen = cut_out(self.maps, boxes, images, shape=tf.constant(self.shape), side=MASK_POOL)
+            seen = cut_out(
+                self.maps,
+                boxes,
+                images,
+                shape=tf.constant(self.shape),
+                side=MASK_POOL,
+                aligned=self.network.config.aligned,
+            )
             masks = self.network.mask_head(seen, training=False).numpy()
             for place, index in enumerate(part):
                 self._drawn[index] = masks[place, :, :, self.classes[index]]

@@ -200,11 +200,18 @@ class Trainer:
         boxes, classes, wanted = (tf.concat([one[k] for one in regions], axis=0) for k in range(3))
         shape = tf.shape(labels)[1:]
         class_logits, class_deltas = self.network.class_head(
-            cut_out(maps, boxes, image_of, shape=shape, side=7), training=training
+            cut_out(maps, boxes, image_of, shape=shape, side=7, aligned=config.aligned), training=training
         )
         positive = tf.where(classes > 0)[:, 0]
         masks = self.network.mask_head(
-            cut_out(maps, tf.gather(boxes, positive), tf.gather(image_of, positive), shape=shape, side=14),
+            cut_out(
+                maps,
+                tf.gather(boxes, positive),
+                tf.gather(image_of, positive),
+                shape=shape,
+                side=14,
+                aligned=config.aligned,
+            ),
             training=training,
         )
         wanted_masks = tf.concat([one.masks for one in regions], axis=0)
