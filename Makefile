@@ -81,7 +81,7 @@ mask-weights: install
 	$(BIN)/stormseg train -o training/mask-rcnn-storm --model mask-rcnn --simulate 16 \
 	  $(if $(SHAPES),--shapes "$(SHAPES)") --backbone resnet26 --backbone-width 32 --pyramid-width 128 --rpn-width 128 \
 	  --head-width 256 --mask-width 64 --patch 192 --batch 4 --epochs 26 --steps 100 --learning-rate 1e-3 --cosine \
-	  --diameter 32 --blur 1 --gamma 0.5 --largest-scale 2 --train-anchors 128 --train-rois 64 --truth-proposals \
+	  --diameter 32 --blur 1 --gamma 0.5 --largest-scale 2 --train-anchors 128 --train-rois 64 --truth-proposals --no-aligned \
 	  --most-instances 1000 --min-probability 0.9 --final-nms 0.3 --half-precision --seed 2 $(RESUME)
 
 # The README's pictures: the real ImageJ on a display of its own.

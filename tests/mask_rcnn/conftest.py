@@ -76,7 +76,7 @@ def discs(rng, side=64, number=4):
 
 @pytest.fixture(scope="session")
 def trained(narrow):
-    """Train a network of one block per stage from random weights, 120 steps."""
+    """Train a network of one block per stage from random weights, 160 steps."""
     import keras
 
     rng = np.random.default_rng(0)
@@ -90,7 +90,7 @@ def trained(narrow):
         if hasattr(layer, "momentum"):
             layer.momentum = 0.9  # so few steps are too few for 0.99: its statistics would be those of the first ones
     trainer = Trainer(network, learning_rate=3e-3, train_bn=True, truth_proposals=True)
-    losses = np.stack([trainer.step(make_batch(gray, labels, config, rng)) for _ in range(120)])
+    losses = np.stack([trainer.step(make_batch(gray, labels, config, rng)) for _ in range(160)])
     model = MaskRCNN("by heart", "0" * 64, ModelInfo(kind="mask-rcnn", levels="type"), 0.5, 0.3, network)
     return Trained(model, gray, labels, losses)
 

@@ -106,7 +106,7 @@ def test_two_images_learned_by_heart_are_found_again(trained):
 
 def test_every_loss_falls(trained):
     first, last = trained.losses[:10].mean(axis=0), trained.losses[-10:].mean(axis=0)
-    assert trained.losses.shape == (120, 6)
+    assert trained.losses.shape == (160, 6)
     assert (last < 0.5 * first).all(), (first, last)
     assert last[0] < 0.1 * first[0]
 
